@@ -1,0 +1,17 @@
+//! Words shared by all rooms; a value that exists is valid.
+//!
+//! Nothing here reads a clock, a socket or a file.
+
+mod address;
+mod msgid;
+mod provider;
+mod receipt_type;
+mod recipient;
+mod temporal_reference;
+
+pub use address::{Address, Domain, InvalidAddress};
+pub use msgid::{InvalidMsgid, Msgid, PecMsgid};
+pub use provider::Provider;
+pub use receipt_type::ReceiptType;
+pub use recipient::{Recipient, RecipientType};
+pub use temporal_reference::TemporalReference;

@@ -1,0 +1,73 @@
+//! The one time of one operation and its format for users (§4.1, §4.2).
+
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use std::sync::LazyLock;
+
+/// Legal Italian time. The zone database is compiled in, so the lookup cannot fail on a machine without one.
+static ROME: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::get("Europe/Rome").unwrap_or(TimeZone::UTC));
+
+/// An instant, to the second: the same in the `Date` field, the text, daticert.xml and the log (§4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TemporalReference(i64);
+
+impl TemporalReference {
+    /// From seconds since 1970-01-01 00:00 UTC; instants that no calendar here can show become the nearest that can.
+    pub fn from_unix(seconds: i64) -> Self {
+        // A day inside jiff's range, so that any zone offset still fits.
+        const DAY: i64 = 86_400;
+        let (first, last) = (Timestamp::MIN.as_second() + DAY, Timestamp::MAX.as_second() - DAY);
+        TemporalReference(seconds.clamp(first, last))
+    }
+
+    /// Seconds since 1970-01-01 00:00 UTC.
+    pub fn unix(self) -> i64 {
+        self.0
+    }
+
+    /// `dd/mm/yyyy`, legal Italian time (§4.2).
+    pub fn day(self) -> String {
+        self.zoned().strftime("%d/%m/%Y").to_string()
+    }
+
+    /// `hh:mm:ss`, legal Italian time (§4.2).
+    pub fn time(self) -> String {
+        self.zoned().strftime("%H:%M:%S").to_string()
+    }
+
+    /// `+hhmm`, the offset of legal Italian time at this instant (§4.2).
+    pub fn zone(self) -> String {
+        self.zoned().strftime("%z").to_string()
+    }
+
+    /// The value of a `Date` field (RFC 5322 §3.3), legal Italian time.
+    pub fn date_field(self) -> String {
+        self.zoned().strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
+    }
+
+    fn zoned(self) -> Zoned {
+        Timestamp::from_second(self.0).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(ROME.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legal_time_follows_summer_time() {
+        let summer = TemporalReference::from_unix(1_721_032_245);
+        assert_eq!(
+            (summer.day(), summer.time(), summer.zone()),
+            ("15/07/2024".into(), "10:30:45".into(), "+0200".into())
+        );
+        assert_eq!(summer.date_field(), "Mon, 15 Jul 2024 10:30:45 +0200");
+        let winter = TemporalReference::from_unix(1_705_311_045);
+        assert_eq!((winter.time(), winter.zone()), ("10:30:45".into(), "+0100".into()));
+    }
+
+    #[test]
+    fn an_instant_out_of_range_is_clamped() {
+        assert!(TemporalReference::from_unix(i64::MAX).date_field().contains("9999"));
+        assert!(TemporalReference::from_unix(i64::MIN).day().len() >= 10);
+    }
+}

@@ -1,0 +1,3 @@
+//! The verbs: decide, record, then act.
+
+pub mod ports;

@@ -1,0 +1,95 @@
+//! Everything the outside supplies to the operations, on one page.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+
+use crate::legal_log::{Entry, Recorded};
+use crate::message::Pieces;
+use crate::model::PecMsgid;
+
+/// The event log (§2.3). A fact is told to anybody only after `record` returned it.
+pub trait EventLog: Send + Sync + 'static {
+    /// Makes entries durable, all or none, and returns what stands in the log for each: the entry itself, or, where its
+    /// slot was already taken (also by an earlier entry of the same batch), the entry that took it.
+    fn record(&self, batch: Vec<Entry>) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
+
+    /// All entries of one queue file, in order of recording.
+    fn of_queue_file(&self, queue_id: &str) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
+
+    /// All entries of one certified transaction, in order of recording.
+    fn of_transaction(&self, id: &PecMsgid) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
+}
+
+/// The event log did not do its work: answer 4xx, certify nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the event log could not {call}")]
+pub struct LogError {
+    /// What was asked of it.
+    pub call: &'static str,
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// A message on its way to another server.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// The reverse path without angle brackets; empty for the empty one.
+    pub sender: String,
+    pub recipients: Vec<MailRecipient>,
+    /// Whether the message holds octets above 127 (`BODY=8BITMIME`).
+    pub eight_bit: bool,
+    pub message: Pieces,
+}
+
+/// A forward path of a [`Mail`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailRecipient {
+    /// Without angle brackets.
+    pub address: String,
+    /// The `ORCPT` value as it came (RFC 3461 §4.2), xtext undecoded, for example `rfc822;bruno@beta.example`.
+    pub orcpt: Option<String>,
+}
+
+/// A server's answer about one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// 200 to 599.
+    pub code: u16,
+    /// What follows the code; line breaks of a multi-line reply are kept as `\n`.
+    pub text: String,
+}
+
+impl Reply {
+    pub fn new(code: u16, text: impl Into<String>) -> Self {
+        Reply { code, text: text.into() }
+    }
+
+    pub fn is_positive(&self) -> bool {
+        (200..300).contains(&self.code)
+    }
+
+    pub fn is_permanent_failure(&self) -> bool {
+        (500..600).contains(&self.code)
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.text)
+    }
+}
+
+/// The mailbox server (Dovecot's LMTP).
+pub trait Mailboxes: Send + Sync + 'static {
+    /// Offers one message; returns one reply per recipient, in their order.
+    ///
+    /// A fault before the server answered for a recipient (no connection, connection lost) is a 4xx reply for it.
+    fn deliver(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send;
+}
+
+/// The way back into Postfix, past the milters.
+pub trait Injection: Send + Sync + 'static {
+    /// Hands one message over; returns Postfix's one answer to the whole message. A fault is a 4xx reply.
+    fn inject(&self, mail: &Mail) -> impl Future<Output = Reply> + Send;
+}
