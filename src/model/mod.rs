@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock, a socket or a file.
 
-mod address;
+pub(crate) mod address;
 mod msgid;
 mod provider;
 mod receipt_type;

@@ -1,0 +1,144 @@
+//! The encodings of what we write: always 7-bit, lines of at most 76 octets, CRLF (§4.3).
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+/// RFC 2045 §6.8: at most 76 characters a line, which 57 octets fill.
+const OCTETS_PER_BASE64_LINE: usize = 57;
+/// RFC 2047 §2: an encoded word has at most 75 characters.
+const LONGEST_ENCODED_WORD: usize = 75;
+/// RFC 5322 §2.1.1 recommends 78; folding happens before that.
+const LONGEST_HEADER_LINE: usize = 76;
+
+/// Base64 in lines, each with its CRLF.
+pub fn base64_lines(content: &[u8]) -> String {
+    let mut lines = String::with_capacity(content.len() / 3 * 4 + content.len() / 28 + 8);
+    for chunk in content.chunks(OCTETS_PER_BASE64_LINE) {
+        STANDARD.encode_string(chunk, &mut lines);
+        lines.push_str("\r\n");
+    }
+    lines
+}
+
+/// Text with CRLF line ends, in ISO-8859-1 (what it lacks becomes `?`), quoted-printable.
+pub fn quoted_printable_latin1(text: &str) -> String {
+    let latin1: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
+    let encoded = quoted_printable::encode(latin1);
+    String::from_utf8(encoded).unwrap_or_default()
+}
+
+/// The value of an unstructured field: as it is when it is short printable ASCII, encoded words otherwise (RFC 2047).
+///
+/// `name` is the field's, whose length counts on the first line.
+pub fn unstructured(name: &str, prefix: &str, text: &str) -> String {
+    let plain = format!("{prefix} {text}").trim_end().to_owned();
+    let looks_encoded = text.contains("=?");
+    if !looks_encoded && is_plain(&plain) && name.len() + 2 + plain.len() <= LONGEST_HEADER_LINE {
+        return plain;
+    }
+    if text.is_empty() {
+        return prefix.to_owned();
+    }
+    let first_line_used = name.len() + 2 + prefix.len() + 1;
+    format!("{prefix} {}", encoded_words(text, first_line_used))
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && !text.contains("  ")
+}
+
+/// `=?UTF-8?B?…?=` words separated by folds, none of them splitting a character.
+fn encoded_words(text: &str, first_line_used: usize) -> String {
+    const FRAME: usize = "=?UTF-8?B??=".len();
+    let octets_fitting = |columns: usize| columns.saturating_sub(FRAME).min(LONGEST_ENCODED_WORD - FRAME) / 4 * 3;
+    let mut room = octets_fitting(LONGEST_HEADER_LINE.saturating_sub(first_line_used)).max(12);
+    let (mut words, mut word) = (Vec::new(), String::new());
+    for c in text.chars() {
+        if word.len() + c.len_utf8() > room {
+            words.push(std::mem::take(&mut word));
+            room = octets_fitting(LONGEST_HEADER_LINE - 1);
+        }
+        word.push(c);
+    }
+    words.push(word);
+    let words: Vec<String> = words.iter().map(|word| format!("=?UTF-8?B?{}?=", STANDARD.encode(word))).collect();
+    words.join("\r\n ")
+}
+
+/// A display name as a quoted string (RFC 5322 §3.2.4); what no header can hold becomes `?`.
+pub fn quoted_string(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' '..='~' => quoted.push(c),
+            _ => quoted.push('?'),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Text for XML and HTML, between tags and in attributes.
+pub fn escape_markup(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::header::Header;
+
+    fn subject(text: &str) -> String {
+        unstructured("Subject", "POSTA CERTIFICATA:", text)
+    }
+
+    #[test]
+    fn a_short_ascii_subject_travels_as_it_is() {
+        assert_eq!(subject("Contratto"), "POSTA CERTIFICATA: Contratto");
+        assert_eq!(subject(""), "POSTA CERTIFICATA:");
+    }
+
+    #[test]
+    fn every_other_subject_is_encoded_and_reads_back() {
+        for text in ["Perché", "=?x?q?y?=", "due  spazi", &"a".repeat(500), &"è🎻".repeat(90), "a", "ü"] {
+            let value = subject(text);
+            let line = format!("Subject: {value}\r\n\r\n");
+            assert!(line.lines().all(|line| line.len() <= 78), "{line}");
+            assert!(line.is_ascii());
+            let read = Header::read(line.as_bytes()).first("Subject").unwrap().decoded();
+            assert_eq!(read, format!("POSTA CERTIFICATA: {text}"), "{value}");
+        }
+    }
+
+    #[test]
+    fn quoted_printable_is_latin1_with_short_lines() {
+        let text = format!("è stato {}\r\n€ \r\n", "x".repeat(200));
+        let encoded = quoted_printable_latin1(&text);
+        assert!(encoded.starts_with("=E8 stato"));
+        assert!(encoded.lines().all(|line| line.len() <= 76));
+        assert!(encoded.contains("\r\n?=20\r\n"), "{encoded}");
+    }
+
+    #[test]
+    fn base64_lines_have_76_characters() {
+        assert_eq!(base64_lines(&[0; 58]), format!("{}\r\nAA==\r\n", "A".repeat(76)));
+        assert_eq!(base64_lines(b""), "");
+    }
+
+    #[test]
+    fn quoted_strings_and_markup_are_escaped() {
+        assert_eq!(quoted_string("a \"b\" \\ è"), "\"a \\\"b\\\" \\\\ ?\"");
+        assert_eq!(escape_markup("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
+    }
+}
