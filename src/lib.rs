@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod access_point;
 pub mod adapters;
 pub mod config;
+pub mod delivery_point;
 pub mod directory;
+pub mod incoming_point;
 pub mod legal_log;
 pub mod message;
 pub mod model;

@@ -4,8 +4,10 @@
 
 pub mod address_list;
 pub mod anomaly_envelope;
+pub mod anomaly_reason;
 pub mod body;
 pub mod certification_data;
+pub mod defect;
 pub mod encode;
 pub mod header;
 pub mod mime;
