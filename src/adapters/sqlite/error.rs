@@ -19,7 +19,10 @@ pub enum StoreError {
         .path.display()
     )]
     Newer { path: PathBuf, found: i64, known: i64 },
-    #[error("{} has schema version {found}, this program reads version {known}; start the daemon once, it upgrades the file", .path.display())]
+    #[error(
+        "{} has schema version {found}, this program reads version {known}; start the daemon once, it upgrades the file",
+        .path.display()
+    )]
     Older { path: PathBuf, found: i64, known: i64 },
     #[error("{} lies on a file system without shared memory (journal mode {mode}); put it on a local disk", .path.display())]
     NoWriteAheadLog { path: PathBuf, mode: String },
