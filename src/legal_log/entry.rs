@@ -87,6 +87,11 @@ impl Slot {
         Slot(format!("mailbox {queue_id} {}", mailbox.to_ascii_lowercase()))
     }
 
+    /// The slot a stored text means.
+    pub fn from_stored(text: String) -> Self {
+        Slot(text)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,0 +1,224 @@
+//! The questions that the daemon and an operator ask of the log; none of them can write.
+//!
+//! Each is served by an index (tested), on a blocking thread, over a few connections of its own: readers never wait for
+//! the writer, nor it for them. A row that cannot have been written by the daemon is an error, not an answer.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use crate::adapters::sqlite::error::StoreError;
+use crate::adapters::sqlite::file;
+use crate::adapters::sqlite::row::{self, StoredRow};
+use crate::legal_log::{Link, Recorded};
+use crate::model::TemporalReference;
+
+/// Reads at a time: enough that a long one does not hold up the others, few enough to leave the disk to the writer.
+const CONNECTIONS: usize = 4;
+
+/// Rows per step of a walk through the whole log. Between steps no snapshot is held, so the write-ahead log can shrink.
+const ROWS_PER_STEP: i64 = 1000;
+
+const OF_QUEUE_FILE: &str = "WHERE queue_id = ?1 ORDER BY sequence";
+const OF_TRANSACTION: &str = "WHERE pec_msgid = ?1 ORDER BY sequence";
+const OF_MSGID: &str = "WHERE pec_msgid IN (SELECT ?1 UNION SELECT pec_msgid FROM event WHERE client_msgid = ?2)
+                        OR client_msgid = ?2 ORDER BY sequence";
+const OF_SENDER: &str = "WHERE sender = ?1 COLLATE NOCASE AND at >= ?2 AND at < ?3 ORDER BY at, sequence LIMIT ?4";
+const OF_RECIPIENT: &str =
+    "WHERE recipient = ?1 COLLATE NOCASE AND at >= ?2 AND at < ?3 ORDER BY at, sequence LIMIT ?4";
+const OF_PERIOD: &str = "WHERE at >= ?1 AND at < ?2 ORDER BY at, sequence LIMIT ?3";
+
+/// The log, to be read. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct LogReader {
+    pool: Arc<Pool>,
+    permits: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl LogReader {
+    /// Fails at once if the file is missing, is not an event log, or is of another schema version.
+    pub(super) fn open(path: &Path) -> Result<LogReader, StoreError> {
+        let first = file::open_to_read(path)?;
+        let pool = Pool { path: path.to_owned(), idle: Mutex::new(vec![first]) };
+        Ok(LogReader { pool: Arc::new(pool), permits: Arc::new(Semaphore::new(CONNECTIONS)) })
+    }
+
+    /// All entries of one queue file, in order of recording.
+    pub async fn of_queue_file(&self, queue_id: &str) -> Result<Vec<Recorded>, StoreError> {
+        let queue_id = queue_id.to_owned();
+        self.read(move |connection, path| select(connection, path, OF_QUEUE_FILE, [queue_id])).await
+    }
+
+    /// All entries of one certified transaction, in order of recording.
+    pub async fn of_transaction(&self, pec_msgid: &str) -> Result<Vec<Recorded>, StoreError> {
+        let pec_msgid = pec_msgid.to_owned();
+        self.read(move |connection, path| select(connection, path, OF_TRANSACTION, [pec_msgid])).await
+    }
+
+    /// All entries of the transactions that a message identifier names, be it the provider's or the client's, typed
+    /// with or without angle brackets; in order of recording.
+    pub async fn of_msgid(&self, msgid: &str) -> Result<Vec<Recorded>, StoreError> {
+        let bare = msgid.trim().trim_start_matches('<').trim_end_matches('>').to_owned();
+        let bracketed = format!("<{bare}>");
+        self.read(move |connection, path| select(connection, path, OF_MSGID, [bare, bracketed])).await
+    }
+
+    /// The first `limit` entries with this reverse path (in any case) from an instant on, and before another.
+    pub async fn of_sender(
+        &self,
+        sender: &str,
+        period: Range<TemporalReference>,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let key = (sender.to_owned(), period.start.unix(), period.end.unix(), limit);
+        self.read(move |connection, path| select(connection, path, OF_SENDER, key)).await
+    }
+
+    /// The first `limit` entries about this recipient (in any case) from an instant on, and before another.
+    pub async fn of_recipient(
+        &self,
+        recipient: &str,
+        period: Range<TemporalReference>,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let key = (recipient.to_owned(), period.start.unix(), period.end.unix(), limit);
+        self.read(move |connection, path| select(connection, path, OF_RECIPIENT, key)).await
+    }
+
+    /// The first `limit` entries from an instant on, and before another.
+    pub async fn of_period(&self, period: Range<TemporalReference>, limit: u32) -> Result<Vec<Recorded>, StoreError> {
+        let key = (period.start.unix(), period.end.unix(), limit);
+        self.read(move |connection, path| select(connection, path, OF_PERIOD, key)).await
+    }
+
+    /// Walks through all rows; returns the link of the last one, or `StoreError::Chain` with the first that does not
+    /// fit.
+    pub async fn verify_chain(&self) -> Result<Link, StoreError> {
+        self.read(|connection, path| {
+            let mut last = Link::BEFORE_FIRST;
+            // Also a row put in below the first number must come to light.
+            let mut after = i64::MIN;
+            loop {
+                let clauses = "WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+                let rows = row::select(connection, path, clauses, [after, ROWS_PER_STEP])?;
+                if rows.is_empty() {
+                    return Ok(last);
+                }
+                last = follow(path, last, &rows)?;
+                after = last.sequence;
+            }
+        })
+        .await
+    }
+
+    async fn read<T, F>(&self, question: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &Path) -> Result<T, StoreError> + Send + 'static,
+    {
+        let ended = || StoreError::ReaderEnded { path: self.pool.path.clone() };
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| ended())?;
+        let pool = self.pool.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            // Held here and not by the caller, who may go away while the thread still reads.
+            let _permit = permit;
+            pool.with_connection(question)
+        });
+        answer.await.map_err(|_| ended())?
+    }
+}
+
+/// Whether the last row fits the one before it: what can be asked at every start.
+pub(super) fn check_tail(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let mut tail = row::select(connection, path, "ORDER BY sequence DESC LIMIT 2", [])?;
+    tail.reverse();
+    match tail.as_slice() {
+        [before, last] => follow(path, before.link, std::slice::from_ref(last)),
+        rows => follow(path, Link::BEFORE_FIRST, rows),
+    }?;
+    Ok(())
+}
+
+fn follow(path: &Path, mut last: Link, rows: &[StoredRow]) -> Result<Link, StoreError> {
+    for StoredRow { link, entry } in rows {
+        last.check_next(link, entry).map_err(|source| StoreError::Chain { path: path.to_owned(), source })?;
+        last = *link;
+    }
+    Ok(last)
+}
+
+fn select(
+    connection: &Connection,
+    path: &Path,
+    clauses: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<Recorded>, StoreError> {
+    let rows = row::select(connection, path, clauses, parameters)?;
+    Ok(rows
+        .into_iter()
+        .map(|StoredRow { link, entry }| Recorded { sequence: link.sequence, entry, is_new: false })
+        .collect())
+}
+
+impl Pool {
+    fn with_connection<T>(
+        &self,
+        question: impl FnOnce(&Connection, &Path) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => file::open_to_read(&self.path)?,
+        };
+        let answer = question(&connection, &self.path);
+        self.idle().push(connection);
+        answer
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        // A list of connections is whole also after a panic elsewhere.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_question_is_served_by_an_index() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(file::MIGRATIONS[0]).unwrap();
+        for (clauses, parameters, indexes) in [
+            (OF_QUEUE_FILE, 1, vec!["event_by_queue_id"]),
+            (OF_TRANSACTION, 1, vec!["event_by_pec_msgid"]),
+            (OF_MSGID, 2, vec!["event_by_pec_msgid", "event_by_client_msgid"]),
+            (OF_SENDER, 4, vec!["event_by_sender"]),
+            (OF_RECIPIENT, 4, vec!["event_by_recipient"]),
+            (OF_PERIOD, 3, vec!["event_by_time"]),
+            ("WHERE slot = ?1", 1, vec!["event_by_slot"]),
+        ] {
+            let mut statement =
+                connection.prepare(&format!("EXPLAIN QUERY PLAN SELECT * FROM event {clauses}")).unwrap();
+            let plan: Vec<String> = statement
+                .query_map(rusqlite::params_from_iter(vec!["1"; parameters]), |row| row.get("detail"))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            let plan = plan.join("\n");
+            assert!(!plan.contains("SCAN event"), "{clauses}: {plan}");
+            for index in indexes {
+                assert!(plan.contains(index), "{clauses}: {plan}");
+            }
+        }
+    }
+}
