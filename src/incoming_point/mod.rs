@@ -52,8 +52,10 @@ pub enum Classification {
 #[derive(Debug, Clone)]
 pub struct CertifiedMessage {
     pub data: CertificationData,
-    /// The provider that signed it.
-    pub provider: ProviderRecord,
+    /// The name of the provider that signed it.
+    pub provider: String,
+    /// Where that provider wants take-charges and virus detections.
+    pub mail_receipt: Address,
     /// SHA-1 of the signer's certificate, the name the directory gives it (§4.5).
     pub signer: [u8; 20],
     /// The content of postacert.eml, as it lies; empty for kinds without one.
@@ -72,12 +74,13 @@ pub fn classify(arrival: &Arrival, standards: &Standards) -> Classification {
         Ok(verified) => verified,
         Err(reason) => return Classification::Ordinary(reason),
     };
-    match formal_correctness::check(arrival, &signed.content, &provider) {
-        Err(reason) => Classification::NotCorrect { provider: provider.name, reason },
+    match formal_correctness::check(arrival, &signed.content, provider) {
+        Err(reason) => Classification::NotCorrect { provider: provider.name.clone(), reason },
         Ok(form) => {
             let message = Box::new(CertifiedMessage {
                 data: form.data,
-                provider,
+                provider: provider.name.clone(),
+                mail_receipt: provider.mail_receipt.clone(),
                 signer: signature.signer.sha1(),
                 original: form.original,
                 is_sha1: signature.digest.is_sha1(),
@@ -119,18 +122,17 @@ pub fn signature_existence(message: &Bytes) -> Result<SignedParts, AnomalyReason
     Ok(SignedParts { content: content.clone(), signature: octets })
 }
 
-fn origin_and_validity(
+fn origin_and_validity<'a>(
     signed: &SignedParts,
-    standards: &Standards,
-) -> Result<(VerifiedSignature, ProviderRecord), AnomalyReason> {
+    standards: &Standards<'a>,
+) -> Result<(VerifiedSignature, &'a ProviderRecord), AnomalyReason> {
     let signature = verify(&signed.signature, &signed.content.whole(), standards.sha1)
         .map_err(|error| AnomalyReason::BrokenSignature(error.to_string()))?;
     let signer = &signature.signer;
     let provider = standards
         .directory
         .provider_of_certificate(signer.der())
-        .ok_or_else(|| AnomalyReason::UnknownSigner(signer.subject().to_owned()))?
-        .clone();
+        .ok_or_else(|| AnomalyReason::UnknownSigner(signer.subject().to_owned()))?;
     standards.trust.check(signer, &signature.intermediates, standards.at).map_err(|defect| {
         AnomalyReason::InvalidCertificate { signer: signer.subject().to_owned(), defect: defect.to_string() }
     })?;

@@ -17,6 +17,8 @@ pub enum EventKind {
     Delivery,
     /// One recipient's mailbox refused the envelope for good, with the notice that tells it (§3.3.3).
     NonDelivery,
+    /// A further mailbox holds the envelope, because an alias leads to several.
+    Copy,
     /// The same envelope came again for a recipient that has its outcome.
     Duplicate,
     /// Another provider's notification about a message was put in a mailbox.
@@ -34,6 +36,7 @@ impl EventKind {
             Self::TakeCharge => "take-charge",
             Self::Delivery => "delivery",
             Self::NonDelivery => "non-delivery",
+            Self::Copy => "copy",
             Self::Duplicate => "duplicate",
             Self::NotificationReceived => "notification-received",
             Self::Anomaly => "anomaly",
@@ -45,12 +48,13 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Arrival,
         Self::Acceptance,
         Self::TakeCharge,
         Self::Delivery,
         Self::NonDelivery,
+        Self::Copy,
         Self::Duplicate,
         Self::NotificationReceived,
         Self::Anomaly,

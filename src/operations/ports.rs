@@ -5,8 +5,10 @@ use std::fmt;
 use std::future::Future;
 
 use crate::legal_log::{Entry, Recorded};
+use bytes::Bytes;
+
 use crate::message::Pieces;
-use crate::model::PecMsgid;
+use crate::model::{PecMsgid, TemporalReference};
 
 /// The event log (§2.3). A fact is told to anybody only after `record` returned it.
 pub trait EventLog: Send + Sync + 'static {
@@ -92,4 +94,25 @@ pub trait Mailboxes: Send + Sync + 'static {
 pub trait Injection: Send + Sync + 'static {
     /// Hands one message over; returns Postfix's one answer to the whole message. A fault is a 4xx reply.
     fn inject(&self, mail: &Mail) -> impl Future<Output = Reply> + Send;
+}
+
+/// A message that lies in Postfix's queue, as the hop gets it: all its local recipients and triggers at once.
+#[derive(Debug, Clone)]
+pub struct QueueFile {
+    /// Postfix's name for it, never used again (`enable_long_queue_ids`).
+    pub queue_id: String,
+    /// The reverse path without angle brackets; empty for the empty one.
+    pub sender: String,
+    pub recipients: Vec<MailRecipient>,
+    pub eight_bit: bool,
+    pub message: Bytes,
+}
+
+/// Time and chance.
+pub trait Instruments: Send + Sync + 'static {
+    /// The instant of an operation that begins now (§4.1).
+    fn now(&self) -> TemporalReference;
+
+    /// 128 bits that nobody can foretell.
+    fn chance(&self) -> u128;
 }

@@ -1,0 +1,208 @@
+//! The log entries of the hop: what each fact is called, keyed by, and what it takes to write its receipt again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::delivery_point::Outcome;
+use crate::incoming_point::CertifiedMessage;
+use crate::legal_log::{Entry, EventKind, Slot};
+use crate::message::certification_data::CertificationData;
+use crate::message::notification::Failure;
+use crate::message::wire;
+use crate::model::{Address, Msgid, ReceiptType, TemporalReference};
+use crate::operations::triggers::Trigger;
+
+/// The certified facts of an envelope, as the arrival's details keep them.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ArrivalDetails {
+    /// The recipients of this queue file that are ours, as their sender named them.
+    pub here: Vec<String>,
+    /// The triggers that came with it.
+    pub triggers: Vec<String>,
+    /// Where the take-charge goes.
+    pub mail_receipt: String,
+    /// The instant of the envelope, seconds since 1970.
+    pub accepted: i64,
+    /// All recipients with their `tipo`.
+    pub recipients: Vec<(String, String)>,
+    pub replies: String,
+    /// The receipt type that the sender requested.
+    pub requested: String,
+}
+
+impl ArrivalDetails {
+    pub fn had(&self, trigger: Trigger) -> bool {
+        self.triggers.iter().any(|address| address == trigger.address())
+    }
+}
+
+/// What a delivery's or non-delivery's details keep.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OutcomeDetails {
+    /// The mailbox that answered, where an alias leads elsewhere than to the recipient.
+    pub mailbox: String,
+    /// The type of the delivery receipt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub issued: Option<String>,
+    /// The code of the failure.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<String>,
+    /// Its description.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub description: Option<String>,
+}
+
+/// What all entries of one queue file share.
+#[derive(Debug)]
+pub struct Author<'a> {
+    pub queue_id: &'a str,
+    pub message: &'a CertifiedMessage,
+    pub at: TemporalReference,
+}
+
+impl Author<'_> {
+    pub fn arrival(&self, here: &[Address], triggers: &[Trigger]) -> Entry {
+        let CertificationData { facts, requested, at: accepted, .. } = &self.message.data;
+        let details = ArrivalDetails {
+            here: here.iter().map(Address::to_string).collect(),
+            triggers: triggers.iter().map(|trigger| trigger.address().to_owned()).collect(),
+            mail_receipt: self.message.mail_receipt.to_string(),
+            accepted: accepted.unix(),
+            recipients: facts
+                .recipients
+                .iter()
+                .map(|one| (one.address.to_string(), wire::recipient_token(one.kind).to_owned()))
+                .collect(),
+            replies: facts.replies.clone(),
+            requested: wire::receipt_token(requested.unwrap_or_default()).to_owned(),
+        };
+        let slot = Slot::arrival(self.queue_id);
+        Entry { details: json(&details), slot: Some(slot), ..self.entry(EventKind::Arrival, self.at) }
+    }
+
+    /// The acceptance carries the instant of the envelope (§4.1).
+    pub fn acceptance(&self, notification: Msgid) -> Entry {
+        let data = &self.message.data;
+        Entry {
+            notification: Some(notification),
+            slot: Some(Slot::acceptance(&data.facts.id)),
+            ..self.entry(EventKind::Acceptance, data.at)
+        }
+    }
+
+    pub fn take_charge(&self, recipient: &Address, notification: Msgid) -> Entry {
+        Entry {
+            recipient: Some(recipient.to_string()),
+            notification: Some(notification),
+            slot: Some(Slot::take_charge(&self.message.data.facts.id, recipient)),
+            ..self.entry(EventKind::TakeCharge, self.at)
+        }
+    }
+
+    pub fn delivery(&self, recipient: &Address, mailbox: &str, issued: ReceiptType, notification: Msgid) -> Entry {
+        let issued = Some(wire::receipt_token(issued).to_owned());
+        let details = OutcomeDetails { mailbox: mailbox.to_owned(), issued, status: None, description: None };
+        Entry { details: json(&details), ..self.outcome(EventKind::Delivery, recipient, notification) }
+    }
+
+    pub fn non_delivery(&self, recipient: &Address, mailbox: &str, failure: &Failure, notification: Msgid) -> Entry {
+        let details = OutcomeDetails {
+            mailbox: mailbox.to_owned(),
+            issued: None,
+            status: Some(failure.status.clone()),
+            description: Some(failure.description.clone()),
+        };
+        Entry { details: json(&details), ..self.outcome(EventKind::NonDelivery, recipient, notification) }
+    }
+
+    /// A further copy in a mailbox: `kind` tells whether an alias or a repetition made it.
+    pub fn further(&self, kind: EventKind, recipient: &Address, mailbox: &str) -> Entry {
+        let details = OutcomeDetails { mailbox: mailbox.to_owned(), issued: None, status: None, description: None };
+        Entry {
+            recipient: Some(recipient.to_string()),
+            details: json(&details),
+            slot: Some(Slot::mailbox(self.queue_id, mailbox)),
+            ..self.entry(kind, self.at)
+        }
+    }
+
+    /// Another provider's notification on its way to a mailbox.
+    pub fn notification_received(&self, mailboxes: &[String]) -> Entry {
+        let data = &self.message.data;
+        let recipient = data.recipient.as_ref().map(Address::to_string);
+        let details = serde_json::json!({
+            "kind": data.kind.token(),
+            "error": data.error.token(),
+            "at": data.at.unix(),
+            "taken": data.taken.iter().map(Address::as_str).collect::<Vec<_>>(),
+            "reason": data.error_text,
+            "mailboxes": mailboxes,
+        });
+        Entry {
+            recipient,
+            details: Some(details.to_string()),
+            slot: Some(Slot::arrival(self.queue_id)),
+            ..self.entry(EventKind::NotificationReceived, self.at)
+        }
+    }
+
+    fn outcome(&self, kind: EventKind, recipient: &Address, notification: Msgid) -> Entry {
+        Entry {
+            recipient: Some(recipient.to_string()),
+            notification: Some(notification),
+            slot: Some(Slot::outcome(&self.message.data.facts.id, recipient)),
+            ..self.entry(kind, self.at)
+        }
+    }
+
+    fn entry(&self, kind: EventKind, at: TemporalReference) -> Entry {
+        let facts = &self.message.data.facts;
+        Entry {
+            kind,
+            at,
+            queue_id: Some(self.queue_id.to_owned()),
+            pec_msgid: Some(facts.id.clone()),
+            client_msgid: facts.msgid.clone(),
+            sender: Some(facts.sender.to_string()),
+            recipient: None,
+            subject: facts.subject.clone(),
+            notification: None,
+            provider: Some(self.message.provider.clone()),
+            details: None,
+            slot: None,
+        }
+    }
+}
+
+/// What one recipient's outcome is when several mailboxes stand behind it: stored as soon as one holds the message,
+/// refused when all refuse it.
+pub fn combined(outcomes: &[Outcome]) -> Outcome {
+    if outcomes.contains(&Outcome::Stored) {
+        return Outcome::Stored;
+    }
+    if outcomes.contains(&Outcome::Open) {
+        return Outcome::Open;
+    }
+    outcomes.first().cloned().unwrap_or(Outcome::Open)
+}
+
+/// The details of an entry; none where they are not of this form.
+pub fn details<T: for<'a> Deserialize<'a>>(entry: &Entry) -> Option<T> {
+    entry.details.as_deref().and_then(|text| serde_json::from_str(text).ok())
+}
+
+fn json(details: &impl Serialize) -> Option<String> {
+    serde_json::to_string(details).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stored_copy_is_enough_and_one_open_mailbox_keeps_it_open() {
+        let refused = || Outcome::Refused(Failure::from_status("5.1.1"));
+        assert_eq!(combined(&[refused(), Outcome::Open, Outcome::Stored]), Outcome::Stored);
+        assert_eq!(combined(&[refused(), Outcome::Open]), Outcome::Open);
+        assert_eq!(combined(&[refused(), refused()]), refused());
+    }
+}

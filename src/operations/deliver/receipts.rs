@@ -1,0 +1,59 @@
+//! From entries of the log to the notifications that tell them: nothing is told that is not recorded, and what is told
+//! again is told in the same octets.
+
+use super::entries::{OutcomeDetails, details};
+use crate::incoming_point::CertifiedMessage;
+use crate::legal_log::{Entry, EventKind, Recorded};
+use crate::message::Pieces;
+use crate::message::notification::{
+    Failure, Notification, delivery, non_delivery, server_server_acceptance, server_user_acceptance,
+};
+use crate::message::wire;
+use crate::model::Address;
+use crate::operations::current::Current;
+
+/// The notification that tells a recorded acceptance, delivery or non-delivery; none for entries that tell nothing.
+pub fn of_entry(current: &Current, message: &CertifiedMessage, entry: &Entry) -> Option<Notification> {
+    let (facts, issuer) = (&message.data.facts, current.provider.name.as_str());
+    let id = entry.notification.clone()?;
+    let recipient = entry.recipient.as_ref().and_then(|text| text.parse::<Address>().ok());
+    match entry.kind {
+        EventKind::Acceptance => Some(server_user_acceptance(&message.data, id)),
+        EventKind::Delivery => {
+            let requested = message.data.requested.unwrap_or_default();
+            let known: OutcomeDetails = details(entry)?;
+            let issued = wire::receipt_from_token(&known.issued?)?;
+            let original = Pieces::from(message.original.clone());
+            Some(delivery(facts.clone(), requested, recipient?, issuer, entry.at, id, issued, original))
+        }
+        EventKind::NonDelivery => {
+            let known: OutcomeDetails = details(entry)?;
+            let failure = Failure { status: known.status?, description: known.description? };
+            Some(non_delivery(facts.clone(), recipient?, &failure, issuer, entry.at, id))
+        }
+        _ => None,
+    }
+}
+
+/// The take-charges that tell some recorded entries: one for each Message-ID they were given.
+pub fn take_charges(current: &Current, message: &CertifiedMessage, recorded: &[Recorded]) -> Vec<Notification> {
+    let mut notifications: Vec<Notification> = Vec::new();
+    let taken = recorded.iter().map(|one| &one.entry).filter(|entry| entry.kind == EventKind::TakeCharge);
+    for entry in taken.clone() {
+        let Some(id) = entry.notification.clone() else { continue };
+        if notifications.iter().any(|notification| notification.id == id) {
+            continue;
+        }
+        let together = taken.clone().filter(|other| other.notification.as_ref() == Some(&id));
+        let recipients = together.filter_map(|other| other.recipient.as_ref()?.parse().ok()).collect();
+        notifications.push(server_server_acceptance(
+            message.data.facts.clone(),
+            recipients,
+            &current.provider.name,
+            entry.at,
+            id,
+            message.mail_receipt.clone(),
+        ));
+    }
+    notifications
+}
