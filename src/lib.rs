@@ -5,6 +5,7 @@
 pub mod adapters;
 pub mod config;
 pub mod directory;
+pub mod identity;
 pub mod legal_log;
 pub mod message;
 pub mod model;
