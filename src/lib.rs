@@ -5,8 +5,10 @@
 pub mod access_point;
 pub mod adapters;
 pub mod config;
+pub mod crash;
 pub mod delivery_point;
 pub mod directory;
+pub mod identity;
 pub mod incoming_point;
 pub mod legal_log;
 pub mod message;
