@@ -1,3 +1,9 @@
-//! adapters
+//! The only rooms that touch network, disk, clock or device. They serve the ports of `operations` and know the rooms
+//! and the model; they do not know each other.
 
+pub mod instruments;
+pub mod lmtp;
+mod path;
+pub mod relay;
+pub mod socket;
 pub mod sqlite;
