@@ -3,6 +3,7 @@
 
 pub mod instruments;
 pub mod lmtp;
+pub mod milter;
 mod path;
 pub mod relay;
 pub mod socket;

@@ -41,7 +41,8 @@ fn permanent_status(text: &str) -> &str {
 /// and `Cc` leave in doubt; a concise one to copied recipients. The signed original tells them apart.
 pub fn issued_receipt(requested: ReceiptType, recipient: &Address, original: &[u8]) -> ReceiptType {
     let header = Header::read(original);
-    let names = |field| header.all(field).any(|field| addresses(field.raw_value()).is_ok_and(|all| all.contains(recipient)));
+    let names =
+        |field| header.all(field).any(|field| addresses(field.raw_value()).is_ok_and(|all| all.contains(recipient)));
     let to_is_readable = header.all("To").all(|field| addresses(field.raw_value()).is_ok());
     if to_is_readable && !names("To") && names("Cc") { ReceiptType::Concise } else { requested }
 }

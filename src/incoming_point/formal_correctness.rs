@@ -70,10 +70,13 @@ fn announced_kind(header: &Header, provider: &ProviderRecord) -> Result<Kind, An
 fn certification_data(parts: &[Entity]) -> Result<CertificationData, AnomalyReason> {
     let leaves = leaves(parts);
     let named: Vec<&Entity> = leaves.iter().filter(|part| part.is_named(wire::DATICERT)).collect();
-    let typed = || leaves.iter().filter(|part| matches!(part.content_type.kind.as_str(), "application/xml" | "text/xml"));
+    let typed =
+        || leaves.iter().filter(|part| matches!(part.content_type.kind.as_str(), "application/xml" | "text/xml"));
     let candidates = if named.is_empty() { typed().collect() } else { named };
     let unreadable = |why: String| AnomalyReason::NoCertificationData(why);
-    let [part] = candidates.as_slice() else { return Err(unreadable(format!("{} parts could be it", candidates.len()))) };
+    let [part] = candidates.as_slice() else {
+        return Err(unreadable(format!("{} parts could be it", candidates.len())));
+    };
     let xml = part.decoded_body().ok_or_else(|| unreadable("its transfer encoding is damaged".into()))?;
     CertificationData::from_xml(&xml).map_err(|error| unreadable(error.to_string()))
 }
@@ -127,7 +130,8 @@ fn envelope_agrees(
             return Err(AnomalyReason::UnlistedRecipient(recipient.clone()));
         }
     }
-    let asked = header.text(wire::X_TIPO_RICEVUTA).map_or(Some(Default::default()), |token| wire::receipt_from_token(&token));
+    let asked =
+        header.text(wire::X_TIPO_RICEVUTA).map_or(Some(Default::default()), |token| wire::receipt_from_token(&token));
     if data.requested.is_none() {
         return Err(AnomalyReason::Incomplete("ricevuta"));
     }

@@ -14,7 +14,7 @@ use crate::message::certification_data::CertificationData;
 use crate::message::header::Header;
 use crate::message::mime::Entity;
 use crate::model::{Address, TemporalReference};
-use crate::smime::{Sha1Policy, Trust, VerifiedSignature, verify};
+use crate::smime::{DigestAlgorithm, Sha1Policy, Trust, VerifiedSignature, verify};
 
 /// A message as it arrives: the SMTP envelope and the octets.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub struct Arrival<'a> {
 }
 
 /// Against what a message is checked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Standards<'a> {
     pub directory: &'a Directory,
     pub trust: &'a Trust,
@@ -83,7 +83,7 @@ pub fn classify(arrival: &Arrival, standards: &Standards) -> Classification {
                 mail_receipt: provider.mail_receipt.clone(),
                 signer: signature.signer.sha1(),
                 original: form.original,
-                is_sha1: signature.digest.is_sha1(),
+                is_sha1: signature.digest == DigestAlgorithm::Sha1,
             });
             match form.is_envelope {
                 true => Classification::Envelope(message),
@@ -105,7 +105,9 @@ pub struct SignedParts {
 pub fn signature_existence(message: &Bytes) -> Result<SignedParts, AnomalyReason> {
     let whole = Entity::read(message.clone());
     let is_pkcs7 = |kind: &str| {
-        ["application/pkcs7-signature", "application/x-pkcs7-signature"].iter().any(|one| one.eq_ignore_ascii_case(kind))
+        ["application/pkcs7-signature", "application/x-pkcs7-signature"]
+            .iter()
+            .any(|one| one.eq_ignore_ascii_case(kind))
     };
     // A signature part of the right type is enough: some providers leave `protocol` out or spell it otherwise.
     if whole.content_type.kind != "multipart/signed" {

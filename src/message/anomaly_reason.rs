@@ -50,7 +50,9 @@ impl AnomalyReason {
             Self::ForeignAuthor { .. } => "il mittente della busta non appartiene al gestore che l'ha firmata",
             Self::NoKind | Self::KindMismatch { .. } => "il tipo del messaggio certificato non è riconoscibile",
             Self::AnomalyEnvelope(_) => "il messaggio è una busta di anomalia di un altro gestore",
-            Self::NoCertificationData(_) | Self::Incomplete(_) => "i dati di certificazione mancano o non sono corretti",
+            Self::NoCertificationData(_) | Self::Incomplete(_) => {
+                "i dati di certificazione mancano o non sono corretti"
+            }
             Self::MsgidMismatch(_) => "l'identificativo del messaggio non coincide con i dati di certificazione",
             Self::SenderMismatch(_) => "il mittente non coincide con i dati di certificazione",
             Self::ForeignDomain { .. } => "i dati di certificazione riguardano domini che il gestore non amministra",

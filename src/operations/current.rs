@@ -11,7 +11,6 @@ use crate::model::{Address, Provider, TemporalReference};
 use crate::smime::{Sha1Policy, Signer, SigningError, Trust};
 
 /// This provider with everything it knows: configuration, key, directory.
-#[derive(Debug)]
 pub struct Current {
     pub provider: Provider,
     pub signer: Signer,
@@ -41,7 +40,7 @@ impl Current {
 }
 
 /// The handle under which the [`Current`] of this moment is found.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handle(Arc<RwLock<Arc<Current>>>);
 
 impl Handle {

@@ -31,8 +31,8 @@ pub fn submit(
 ) -> Result<Replacement, NotSubmitted> {
     let id = PecMsgid::new(at.unix(), chance, &current.provider.sending_address.domain());
     let is_certified = |domain: &_| current.directory.is_certified(domain);
-    let accepted = accept(submission, &current.provider, &current.limits, is_certified, id, at)
-        .map_err(NotSubmitted::Refused)?;
+    let accepted =
+        accept(submission, &current.provider, &current.limits, is_certified, id, at).map_err(NotSubmitted::Refused)?;
     let facts = &accepted.data.facts;
     let has_own_recipient = facts
         .recipients

@@ -134,14 +134,21 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         };
         crash::point("mailbox-stored");
         let author = Author { queue_id: &file.queue_id, message, at: self.instruments.now() };
-        let answered: Vec<(&Local, Outcome, &Reply)> =
-            to_offer.iter().zip(&replies).map(|(local, reply)| (local, outcome(reply.code, &reply.text), reply)).collect();
+        let answered: Vec<(&Local, Outcome, &Reply)> = to_offer
+            .iter()
+            .zip(&replies)
+            .map(|(local, reply)| (local, outcome(reply.code, &reply.text), reply))
+            .collect();
 
         let (mut final_replies, mut batch, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for local in &done {
             if served.is_repetition(local) {
                 warn!(queue_id = %file.queue_id, id = %message.data.facts.id, recipient = %local.named, "came before, not stored again");
-                batch.extend(local.address().map(|recipient| author.further(EventKind::Duplicate, &recipient, &local.recipient.address)));
+                batch.extend(
+                    local
+                        .address()
+                        .map(|recipient| author.further(EventKind::Duplicate, &recipient, &local.recipient.address)),
+                );
             }
         }
         for recipient in distinct(&to_offer) {
@@ -164,24 +171,32 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
                 // An alias led to several mailboxes, one of which decided the outcome in an earlier attempt.
                 (Some(_), _) => batch.extend(stored.map(|(local, ..)| further(local))),
                 (None, Outcome::Stored) => {
-                    let issued = issued_receipt(message.data.requested.unwrap_or_default(), &recipient, &message.original);
+                    let issued =
+                        issued_receipt(message.data.requested.unwrap_or_default(), &recipient, &message.original);
                     batch.push(author.delivery(&recipient, &first.recipient.address, issued, self.new_id(current)));
                     places.push((batch.len() - 1, indexes));
-                    batch.extend(stored.filter(|(local, ..)| local.index != first.index).map(|(local, ..)| further(local)));
+                    batch.extend(
+                        stored.filter(|(local, ..)| local.index != first.index).map(|(local, ..)| further(local)),
+                    );
                 }
                 (None, Outcome::Refused(failure)) => {
-                    batch.push(author.non_delivery(&recipient, &first.recipient.address, failure, self.new_id(current)));
+                    batch.push(author.non_delivery(
+                        &recipient,
+                        &first.recipient.address,
+                        failure,
+                        self.new_id(current),
+                    ));
                     places.push((batch.len() - 1, indexes));
                 }
                 // One mailbox refused, another is still open: the outcome waits, and so does the answer.
-                (None, Outcome::Open) => final_replies.extend(indexes.into_iter().map(|index| (index, (*reply).clone()))),
+                (None, Outcome::Open) => {
+                    final_replies.extend(indexes.into_iter().map(|index| (index, (*reply).clone())))
+                }
             }
         }
         let recorded = if batch.is_empty() { Vec::new() } else { self.log.record(batch).await? };
-        let mut outcomes: Vec<(Recorded, Vec<usize>)> = places
-            .into_iter()
-            .filter_map(|(place, indexes)| Some((recorded.get(place)?.clone(), indexes)))
-            .collect();
+        let mut outcomes: Vec<(Recorded, Vec<usize>)> =
+            places.into_iter().filter_map(|(place, indexes)| Some((recorded.get(place)?.clone(), indexes))).collect();
         for local in done {
             let recorded = local.address().and_then(|recipient| served.outcome_of(&recipient));
             outcomes.extend(recorded.map(|one| (one.clone(), vec![local.index])));
@@ -238,7 +253,8 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     /// A Message-ID that no message had.
     fn new_id(&self, current: &Current) -> Msgid {
         let at = self.instruments.now().unix();
-        crate::model::PecMsgid::new(at, self.instruments.chance(), &current.provider.sending_address.domain()).bracketed()
+        crate::model::PecMsgid::new(at, self.instruments.chance(), &current.provider.sending_address.domain())
+            .bracketed()
     }
 }
 

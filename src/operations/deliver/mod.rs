@@ -20,9 +20,7 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::current::{Current, Handle};
-use super::ports::{
-    EventLog, Injection, Instruments, LogError, Mail, MailRecipient, Mailboxes, QueueFile, Reply,
-};
+use super::ports::{EventLog, Injection, Instruments, LogError, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
 use super::triggers::{Trigger, is_internal};
 use crate::incoming_point::{Arrival, CertifiedMessage, Classification, apparent_sender, classify};
 use crate::legal_log::{Entry, EventKind, Slot};
@@ -33,7 +31,6 @@ use crate::model::{Address, TemporalReference};
 use crate::smime::SigningError;
 
 /// The hop with everything it talks to.
-#[derive(Debug)]
 pub struct Hop<L, M, I, T> {
     pub current: Handle,
     pub log: Arc<L>,

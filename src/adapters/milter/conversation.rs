@@ -1,0 +1,121 @@
+//! One message while Postfix hands it over: envelope and octets, exactly as they came.
+
+use bytes::Bytes;
+
+use crate::access_point::LONGEST_HEADER_FIELD;
+use crate::model::Address;
+
+/// What is known of the message in transfer.
+#[derive(Debug, Default)]
+pub struct Conversation {
+    /// The reverse path without angle brackets.
+    pub sender: String,
+    /// For a submission: the reverse path, found to belong to the user.
+    pub submitter: Option<Address>,
+    /// The forward paths without angle brackets.
+    pub recipients: Vec<String>,
+    message: Vec<u8>,
+    in_body: bool,
+    defect: Option<Untransferable>,
+}
+
+/// Why a message cannot be taken over whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untransferable {
+    /// Over the hard limit, in octets.
+    TooLarge(usize),
+    /// A header field that Postfix cut.
+    CutHeader,
+}
+
+impl Conversation {
+    pub fn new(sender: String, submitter: Option<Address>) -> Self {
+        Conversation { sender, submitter, ..Default::default() }
+    }
+
+    /// A header field; `value` has its own leading blank and folds with LF (`LEADING_SPACE`).
+    pub fn header(&mut self, name: &[u8], value: &[u8]) {
+        if value.len() >= LONGEST_HEADER_FIELD {
+            self.defect = Some(Untransferable::CutHeader);
+        }
+        self.message.extend_from_slice(name);
+        self.message.push(b':');
+        for (index, line) in value.split(|byte| *byte == b'\n').enumerate() {
+            if index > 0 {
+                self.message.extend_from_slice(b"\r\n");
+            }
+            self.message.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        }
+        self.message.extend_from_slice(b"\r\n");
+    }
+
+    /// A piece of the body.
+    pub fn body(&mut self, piece: &[u8], limit: usize) {
+        self.end_header();
+        if self.message.len() + piece.len() > limit {
+            self.defect = Some(Untransferable::TooLarge(limit));
+            // What is refused anyway need not lie in memory.
+            self.message = Vec::new();
+        }
+        if self.defect.is_none() {
+            self.message.extend_from_slice(piece);
+        }
+    }
+
+    /// The whole message, once.
+    pub fn take_message(&mut self) -> Result<Bytes, Untransferable> {
+        self.end_header();
+        match self.defect {
+            Some(defect) => Err(defect),
+            None => Ok(Bytes::from(std::mem::take(&mut self.message))),
+        }
+    }
+
+    fn end_header(&mut self) {
+        if !self.in_body {
+            self.message.extend_from_slice(b"\r\n");
+            self.in_body = true;
+        }
+    }
+}
+
+/// The address in a MAIL or RCPT argument: what stands between the angle brackets, if there are any.
+pub fn path(argument: &[u8]) -> String {
+    let text = String::from_utf8_lossy(argument);
+    let text = text.trim();
+    text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_put_together_as_it_came() {
+        let mut conversation = Conversation::new("a@b.example".into(), None);
+        conversation.header(b"Subject", b" one\n\ttwo");
+        conversation.header(b"X-Empty", b"");
+        conversation.body(b"body\r\n", 100);
+        conversation.body(b"more", 100);
+        assert_eq!(&conversation.take_message().unwrap()[..], b"Subject: one\r\n\ttwo\r\nX-Empty:\r\n\r\nbody\r\nmore");
+        assert_eq!(&Conversation::default().take_message().unwrap()[..], b"\r\n");
+    }
+
+    #[test]
+    fn what_cannot_be_taken_over_whole_is_said() {
+        let mut large = Conversation::default();
+        large.body(&[b'a'; 60], 50);
+        large.body(b"b", 50);
+        assert_eq!(large.take_message(), Err(Untransferable::TooLarge(50)));
+        let mut cut = Conversation::default();
+        cut.header(b"To", &vec![b'a'; LONGEST_HEADER_FIELD]);
+        assert_eq!(cut.take_message(), Err(Untransferable::CutHeader));
+    }
+
+    #[test]
+    fn a_path_stands_between_angle_brackets_or_alone() {
+        assert_eq!(path(b"<anna@alfa.example>"), "anna@alfa.example");
+        assert_eq!(path(b"<>"), "");
+        assert_eq!(path(b"anna@alfa.example"), "anna@alfa.example");
+    }
+}
