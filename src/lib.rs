@@ -4,6 +4,7 @@
 
 pub mod access_point;
 pub mod adapters;
+pub mod cli;
 pub mod config;
 pub mod crash;
 pub mod delivery_point;

@@ -1,6 +1,7 @@
 //! The only rooms that touch network, disk, clock or device. They serve the ports of `operations` and know the rooms
 //! and the model; they do not know each other.
 
+pub mod hop_server;
 pub mod instruments;
 pub mod lmtp;
 pub mod milter;

@@ -67,7 +67,7 @@ fn announced_kind(header: &Header, provider: &ProviderRecord) -> Result<Kind, An
 }
 
 /// Finds daticert.xml by its name, by its type where nothing has the name, at any depth but inside the original.
-fn certification_data(parts: &[Entity]) -> Result<CertificationData, AnomalyReason> {
+pub fn certification_data(parts: &[Entity]) -> Result<CertificationData, AnomalyReason> {
     let leaves = leaves(parts);
     let named: Vec<&Entity> = leaves.iter().filter(|part| part.is_named(wire::DATICERT)).collect();
     let typed =

@@ -141,6 +141,11 @@ fn origin_and_validity<'a>(
     Ok((signature, provider))
 }
 
+/// The certification data inside a signed part, if there are any: not checked against anything.
+pub fn certification_data_of(content: &Entity) -> Option<CertificationData> {
+    formal_correctness::certification_data(&content.parts_or_itself()).ok()
+}
+
 /// Who an uncertified message is from: the reverse path, or the author where that is empty.
 pub fn apparent_sender(reverse_path: &str, message: &[u8]) -> Option<Address> {
     if let Ok(sender) = reverse_path.parse() {

@@ -1,0 +1,64 @@
+//! The command line: one thin file per command. Exit codes: 0 yes, 1 no, 2 failure.
+
+mod check_config;
+mod load;
+mod log;
+mod run;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A provider of PEC, Italy's certified e-mail, on top of Postfix and Dovecot.
+#[derive(Debug, Parser)]
+#[command(name = "pec-milter", version, about)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/pec-milter/pec-milter.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves Postfix until SIGTERM; SIGHUP reloads configuration, key and directory.
+    Run,
+    /// Checks everything that `run` needs and prints the effective configuration.
+    CheckConfig,
+    /// Reads the event log.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Says what a message is, who signed it, and what holds of it.
+    Verify {
+        /// The message, as it lies in a mailbox.
+        #[arg(value_name = "FILE.eml")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LogCommand {
+    /// Prints the timeline of one transaction.
+    Show {
+        /// Its PEC msgid, or the Message-ID of the user's client.
+        #[arg(value_name = "PEC-MSGID")]
+        msgid: String,
+    },
+}
+
+/// Why a command failed; printed with its causes by `main`.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether the answer to the command is yes.
+pub fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let answer = match arguments.command {
+        Command::Run => run::run(&arguments.config)?,
+        Command::CheckConfig => check_config::check_config(&arguments.config)?,
+        Command::Log(LogCommand::Show { msgid }) => log::show(&arguments.config, &msgid)?,
+        Command::Verify { file } => verify::verify(&arguments.config, &file)?,
+    };
+    Ok(if answer { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}

@@ -1,0 +1,148 @@
+//! `run`: the daemon. Everything is checked before the first socket opens; a reload keeps the old state on any error.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::unistd::{Gid, Group};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::Failure;
+use super::load::{Loaded, load};
+use crate::adapters::hop_server::HopServer;
+use crate::adapters::instruments::SystemInstruments;
+use crate::adapters::milter::{self, Milter, Role};
+use crate::adapters::relay::{self, DovecotLmtp, PostfixInjection};
+use crate::adapters::sqlite::SqliteLog;
+use crate::adapters::{lmtp, socket};
+use crate::config::{Config, Endpoint};
+use crate::operations::current::Handle;
+use crate::operations::deliver::Hop;
+use crate::operations::ports::Instruments;
+
+pub fn run(path: &Path) -> Result<bool, Failure> {
+    start_logging();
+    let config = Config::read(path)?;
+    let loaded = load(&config, SystemInstruments.now())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(path, config, loaded))?;
+    Ok(true)
+}
+
+/// Standard error, one line an event; the time is the journal's where that reads it.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => builder.without_time().with_target(false).init(),
+        None => builder.with_target(false).init(),
+    }
+}
+
+async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failure> {
+    report(&loaded.warnings);
+    let current = Handle::new(loaded.current);
+    let log = Arc::new(SqliteLog::open(&config.log.database)?);
+    let group = group_of(&config)?;
+    let access = socket::listen(config.listen.access.path(), group).await?;
+    let incoming = socket::listen(config.listen.incoming.path(), group).await?;
+    let lmtp_listener = socket::listen(config.listen.lmtp.path(), group).await?;
+
+    let hostname = config.provider.sending_address.domain().to_string();
+    let message_limit = usize::try_from(config.limits.message_bytes)?;
+    let mailboxes = match &config.dovecot.lmtp {
+        Endpoint::Unix(socket) => relay::Endpoint::Unix(socket.path().to_owned()),
+        Endpoint::Tcp(address) => relay::Endpoint::Tcp(*address),
+    };
+    let injection = relay::Endpoint::Tcp(config.postfix.inject.socket_addr());
+    let hop = Hop {
+        current: current.clone(),
+        log: log.clone(),
+        mailboxes: DovecotLmtp::new(mailboxes, &hostname),
+        injection: PostfixInjection::new(injection, &hostname),
+        instruments: SystemInstruments,
+    };
+    let (stop, stopping) = watch::channel(false);
+    let stopped = || {
+        let mut stopping = stopping.clone();
+        async move { _ = stopping.wait_for(|stop| *stop).await }
+    };
+    let milter_of = |role| Milter { role, current: current.clone(), instruments: SystemInstruments, message_limit };
+    let access = tokio::spawn(milter::serve(access, milter_of(Role::Access), stopped()));
+    let incoming = tokio::spawn(milter::serve(incoming, milter_of(Role::Incoming), stopped()));
+    // An envelope is larger than the message it carries, by its texts, certification data and signature.
+    let settings = lmtp::Settings { hostname, message_limit: message_limit.saturating_add(ENVELOPE_ROOM) };
+    let hop = tokio::spawn(lmtp::serve(lmtp_listener, Arc::new(HopServer(hop)), settings, stopped()));
+    info!(provider = %config.provider.name, "serving");
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
+
+    until_terminated(path, &config, &current).await?;
+    info!("stopping: messages in work are finished, Postfix keeps the rest");
+    // Without receivers there is nothing left to stop.
+    _ = stop.send(true);
+    access.await??;
+    incoming.await??;
+    hop.await?;
+    if let Some(log) = Arc::into_inner(log) {
+        log.close().await?;
+    }
+    Ok(())
+}
+
+/// Room for what an envelope adds: certification data and texts of 500 recipients, certificates, inherited headers.
+const ENVELOPE_ROOM: usize = 2 * 1024 * 1024;
+
+/// Reloads on SIGHUP; returns on SIGTERM or SIGINT.
+async fn until_terminated(path: &Path, started_with: &Config, current: &Handle) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => reload(path, started_with, current).await,
+        }
+    }
+}
+
+/// Reads everything again; what is wrong leaves all as it was.
+async fn reload(path: &Path, started_with: &Config, current: &Handle) {
+    let path_owned = path.to_owned();
+    let loading = tokio::task::spawn_blocking(move || -> Result<(Config, Loaded), Failure> {
+        let config = Config::read(&path_owned)?;
+        let loaded = load(&config, SystemInstruments.now())?;
+        Ok((config, loaded))
+    });
+    match loading.await.map_err(Failure::from).and_then(|result| result) {
+        Ok((config, loaded)) => {
+            report(&loaded.warnings);
+            if config.needs_restart_after(started_with) {
+                warn!("listen, postfix, dovecot, log and limits.message_bytes change with a restart only");
+            }
+            let domains = loaded.current.directory.domains();
+            current.replace(loaded.current);
+            info!(domains, "reloaded");
+        }
+        Err(failure) => error!(%failure, "not reloaded, the state before stays in force"),
+    }
+}
+
+fn report(warnings: &[String]) {
+    for warning in warnings {
+        warn!("{warning}");
+    }
+}
+
+fn group_of(config: &Config) -> Result<Option<u32>, Failure> {
+    let name = &config.listen.socket_group;
+    let group = Group::from_name(name)?.ok_or_else(|| {
+        format!(
+            "{}: there is no group {name}; it must be the one Postfix runs with",
+            config.location("listen.socket_group")
+        )
+    })?;
+    Ok(Some(Gid::as_raw(group.gid)))
+}
