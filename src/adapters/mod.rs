@@ -3,6 +3,7 @@
 
 pub mod hop_server;
 pub mod instruments;
+pub mod key_file;
 pub mod lmtp;
 pub mod milter;
 mod path;

@@ -129,6 +129,15 @@ impl Config {
         Self::parse(path, &text)
     }
 
+    /// Whether a running daemon that started with `other` cannot take all of this over.
+    pub fn needs_restart_after(&self, other: &Config) -> bool {
+        let lasting = |config: &Config| {
+            let Config { listen, postfix, dovecot, log, limits, .. } = config;
+            (listen.clone(), postfix.inject, dovecot.lmtp.clone(), log.database.clone(), limits.message_bytes)
+        };
+        lasting(self) != lasting(other)
+    }
+
     /// Where a key such as `key.private_key` was set, for messages about the file it names: `FILE:LINE: KEY`.
     pub fn location(&self, key: &str) -> String {
         self.origin.location(key)

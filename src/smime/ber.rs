@@ -57,7 +57,7 @@ impl<'a> Element<'a> {
         Self::parse(input, DEEPEST_NESTING)
     }
 
-    pub(super) fn has_tag(&self, identifier: u8) -> bool {
+    pub(super) fn has_tag(self, identifier: u8) -> bool {
         self.identifier == identifier
     }
 
@@ -70,17 +70,17 @@ impl<'a> Element<'a> {
     }
 
     /// The content octets; those of a constructed element are its children.
-    pub(super) fn content(&self) -> &'a [u8] {
+    pub(super) fn content(self) -> &'a [u8] {
         self.content
     }
 
     /// The elements inside a constructed element, in the order they came.
-    pub(super) fn children(&self) -> Children<'a> {
+    pub(super) fn children(self) -> Children<'a> {
         Children { rest: self.content, depth_left: self.depth_left.checked_sub(1) }
     }
 
     /// The octets of a string, whole or in constructed pieces, whatever its tag (X.690 §8.7).
-    pub(super) fn octets(&self) -> Result<Cow<'a, [u8]>, BerError> {
+    pub(super) fn octets(self) -> Result<Cow<'a, [u8]>, BerError> {
         if self.is_primitive() {
             return Ok(Cow::Borrowed(self.content));
         }
@@ -97,31 +97,23 @@ impl<'a> Element<'a> {
     }
 
     /// The octets as they came where the length is definite, else their DER form.
-    pub(super) fn exact(&self) -> Result<Cow<'a, [u8]>, BerError> {
+    pub(super) fn exact(self) -> Result<Cow<'a, [u8]>, BerError> {
         if self.is_definite { Ok(Cow::Borrowed(self.whole)) } else { self.to_der().map(Cow::Owned) }
     }
 
     /// The same with definite lengths of the shortest form and strings in one piece; sets keep their order.
-    pub(super) fn to_der(&self) -> Result<Vec<u8>, BerError> {
+    pub(super) fn to_der(self) -> Result<Vec<u8>, BerError> {
         if self.is_primitive() {
             return Ok(encode(self.identifier, self.content));
         }
         if self.identifier == OCTET_STRING | CONSTRUCTED {
             return Ok(encode(OCTET_STRING, &self.octets()?));
         }
-        Ok(encode(self.identifier, &self.content_to_der()?))
+        let children = self.children().map(|child| child?.to_der()).collect::<Result<Vec<_>, _>>()?;
+        Ok(encode(self.identifier, &children.concat()))
     }
 
-    /// The content of a constructed element in the form of [`Element::to_der`], without identifier and length.
-    pub(super) fn content_to_der(&self) -> Result<Vec<u8>, BerError> {
-        let mut content = Vec::with_capacity(self.content.len());
-        for child in self.children() {
-            content.extend(child?.to_der()?);
-        }
-        Ok(content)
-    }
-
-    fn is_primitive(&self) -> bool {
+    fn is_primitive(self) -> bool {
         self.identifier & CONSTRUCTED == 0
     }
 

@@ -75,8 +75,7 @@ pub enum PathError {
 impl Trust {
     /// From PEM text with at least one root; certificates that are not self-signed only help to build paths.
     pub fn from_pem(text: &[u8]) -> Result<Self, TrustError> {
-        let (roots, intermediates): (Vec<_>, Vec<_>) =
-            pem::certificates(text)?.into_iter().partition(|certificate| is_self_signed(certificate));
+        let (roots, intermediates): (Vec<_>, Vec<_>) = pem::certificates(text)?.into_iter().partition(is_self_signed);
         if roots.is_empty() {
             return Err(TrustError::NoRoot(intermediates.len()));
         }
@@ -97,6 +96,8 @@ impl Trust {
         let mut context = X509StoreContext::new().map_err(openssl("set up path validation"))?;
         let verdict = context.init(&store, &leaf, &helpers, |context| {
             let is_valid = context.verify_cert()?;
+            // What a failed check leaves in this thread's queue would show up as the cause of some later error.
+            drop(ErrorStack::get());
             Ok(if is_valid { Ok(()) } else { Err(reason(context, signer)) })
         });
         verdict.map_err(openssl("validate a path"))?

@@ -57,6 +57,7 @@ pub enum SigningError {
 pub struct Signer {
     key: Box<dyn SigningKey>,
     certificate: SignerCertificate,
+    chain: Vec<Vec<u8>>,
     set: CertificateSet,
 }
 
@@ -68,17 +69,23 @@ impl Signer {
         chain: &[SignerCertificate],
     ) -> Result<Self, SigningError> {
         let mut set = vec![choice(&certificate)?];
+        let intermediates = chain.iter().map(|one| one.der().to_vec()).collect();
         for intermediate in chain.iter().filter(|one| !one.is_self_issued()) {
             let intermediate = choice(intermediate)?;
             if !set.contains(&intermediate) {
                 set.push(intermediate);
             }
         }
-        Ok(Signer { key, certificate, set: CertificateSet::try_from(set)? })
+        Ok(Signer { key, certificate, chain: intermediates, set: CertificateSet::try_from(set)? })
     }
 
     pub fn certificate(&self) -> &SignerCertificate {
         &self.certificate
+    }
+
+    /// What stood beside the certificate, in DER.
+    pub fn chain(&self) -> &[Vec<u8>] {
+        &self.chain
     }
 
     /// The DER of a detached signature over content with this SHA-256 digest, made at this instant.

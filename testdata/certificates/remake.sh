@@ -132,7 +132,7 @@ sign() { # NAME SIGNER KEY [options of openssl cms]
         -out "$signatures/$name.p7s" "$@"
 }
 sign plain provider provider -md sha256 -certfile issuing.pem
-sign streamed provider provider -md sha256 -certfile issuing.pem -stream
+sign attached-streamed provider provider -md sha256 -certfile issuing.pem -stream
 sign sha1 provider provider -md sha1
 sign sha384 provider provider -md sha384
 sign sha512 provider provider -md sha512
