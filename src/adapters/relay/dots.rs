@@ -1,7 +1,8 @@
 //! The framing of a message between `354` and the reply (RFC 5321 §4.5.2), without copying it.
 //!
 //! A dot at the start of a line is doubled, and `<CRLF>.<CRLF>` follows. Only CRLF ends a line, also where two pieces
-//! meet. A message with a bare LF must not be sent: some servers take it for a line end and would see another message.
+//! meet. A message with a bare LF must not be sent: Dovecot 2.3 ends a message at `<LF>.<CRLF>` and takes the rest for
+//! commands.
 
 use bytes::Bytes;
 use memchr::{memchr_iter, memmem};
