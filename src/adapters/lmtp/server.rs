@@ -74,7 +74,7 @@ pub async fn serve<H: Handler>(
     }
     drop(listener);
     stop.send_replace(true);
-    connections.join_all().await;
+    while connections.join_next().await.is_some() {}
 }
 
 /// One connection from greeting to end.
@@ -121,7 +121,6 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin, H: Handler>(
 
 async fn write<S: AsyncWrite + Unpin>(stream: &mut S, session: &mut Session) -> io::Result<()> {
     let output = session.take_output();
-    // `timeout` gives an Elapsed that converts into an io::Error.
     timeout(PATIENCE, stream.write_all(&output)).await??;
     timeout(PATIENCE, stream.flush()).await?
 }
@@ -129,7 +128,7 @@ async fn write<S: AsyncWrite + Unpin>(stream: &mut S, session: &mut Session) -> 
 /// Ready this long after the server was told to stop.
 async fn stopped(stopping: &mut watch::Receiver<bool>, pause: Duration) {
     // An error means that the server is gone, which is a stop too.
-    let _ = stopping.wait_for(|stop| *stop).await.is_ok();
+    drop(stopping.wait_for(|stop| *stop).await);
     sleep(pause).await;
 }
 
