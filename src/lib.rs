@@ -1,4 +1,57 @@
-//! pec-milter: the map. (Filled in below as rooms are built.)
+//! pec-milter turns Postfix and Dovecot into a provider of PEC, Italy's certified e-mail (RFC 6109). This page is the map.
+//!
+//! A bare § is a section of RFC 6109; other standards are named. Where the Italian network differs from the RFC's
+//! translation, the network wins: `testdata/rfc6109/deviations.txt` lists these places.
+//!
+//! # The way of one message
+//!
+//! ```text
+//! user ──submission──▶ Postfix ◀─ access milter ─── access_point: checks, wraps   │ decide and
+//! provider ──port 25─▶ Postfix ◀─ incoming milter ─ incoming_point: verifies      │ transform in place
+//!                         │ queue, durable
+//!                         ▼
+//!                  LMTP hop (operations::deliver) ──▶ Dovecot ── delivery_point: outcome, receipt type
+//!                         ├── legal_log: what happened, committed before it is told
+//!                         └── message::notification: the receipts, to Dovecot or back into Postfix
+//! ```
+//!
+//! Postfix's queue is the only queue. A milter answers before a message is durable, so milters certify nothing: they
+//! replace the message by its envelope and add *triggers*, recipients of the internal domain that stay queued until the
+//! hop has done what they stand for. The hop commits a fact, then tells it, then answers Postfix; killed in between, it is
+//! offered the same queue file again and tells the same in the same octets.
+//!
+//! # The rooms, from the top
+//!
+//! | room | decides | section |
+//! | --- | --- | --- |
+//! | [`cli`] | which command runs; what is loaded; the daemon's life | |
+//! | [`config`] | what the one TOML file means | |
+//! | [`adapters`] | nothing: network, disk, clock, key files | |
+//! | [`operations`] | the order of effects; what the outside must supply (`ports`) | |
+//! | [`access_point`] | what is accepted from users | §3.1 |
+//! | [`incoming_point`] | what a message from elsewhere is | §2.2.2 |
+//! | [`delivery_point`] | what a mailbox's answer means | §3.3 |
+//! | [`message`] | how everything that travels is read and written | §4 |
+//! | [`smime`] | whether a signature and its signer hold | §2.1, §5.5 |
+//! | [`directory`] | whose certificate and whose domain | §4.5 |
+//! | [`identity`] | which login owns which address | §5.2 |
+//! | [`legal_log`] | what an entry is, and when two are the same fact | §2.3 |
+//! | [`model`] | which values exist | |
+//!
+//! Dependencies point downwards only. From `access_point` down everything is pure: no clock, no file, no socket, no
+//! chance; these come in as arguments. `integration/rooms.rs` fails on a forbidden import.
+//!
+//! # Three kinds of no
+//!
+//! A *refusal* is a decision and is told to whoever it concerns. A *fault* is ours: Tempfail to the milter, 4xx in the
+//! hop, and the mail stays queued. A *bug* is fixed. Nothing is ever accepted on a fault.
+//!
+//! # Logging
+//!
+//! `tracing`, queue id first, one line per outcome of a recipient. `error`: something an administrator must mend;
+//! `warn`: something he should look at, refusals included; `info`: what happened to each message. Never bodies,
+//! passwords or keys. The event log is not `tracing`: it has legal value and lies in the database.
+
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 

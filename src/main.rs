@@ -1,6 +1,5 @@
 //! The edge: arguments, command, exit code; the only printer of error chains.
 
-use std::error::Error;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 

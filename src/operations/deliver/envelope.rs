@@ -116,7 +116,6 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
 
     /// Step 2: the mailbox server's answers, committed. Returns answers that are final already, and the outcomes that are
     /// to be told, each with the places it answers.
-    #[expect(clippy::type_complexity, reason = "two lists with places, used once")]
     async fn to_mailboxes(
         &self,
         current: &Current,
