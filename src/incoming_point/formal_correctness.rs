@@ -43,7 +43,7 @@ pub fn check(arrival: &Arrival, content: &Entity, provider: &ProviderRecord) -> 
     Ok(Form { data, original, is_envelope: announced == Kind::TransportEnvelope })
 }
 
-/// §2.2.2 with spec §7: the `From` domain is among the signer's managed domains.
+/// §2.2.2, §7: the `From` domain is among the signer's managed domains.
 fn author_is_the_providers(header: &Header, provider: &ProviderRecord) -> Result<(), AnomalyReason> {
     let foreign = || AnomalyReason::ForeignAuthor { provider: provider.name.clone() };
     let mut fields = header.all("From");

@@ -76,7 +76,7 @@ impl Slot {
         Slot(format!("acceptance {id}"))
     }
 
-    /// One take-charge per recipient (spec §13: named in `ricezione` exactly once).
+    /// One take-charge per recipient (§3.2.1: named in `ricezione` exactly once).
     pub fn take_charge(id: &PecMsgid, recipient: &Address) -> Self {
         Slot(format!("take-charge {id} {}", recipient.key()))
     }
