@@ -1,0 +1,57 @@
+# Shared by integration/demo and integration/test: what this machine needs before anything is built.
+# Meant to be sourced; leaves the shell in the top folder of the repository.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+die() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+# Debian package, and a file that tells it is there.
+PACKAGES=(
+  "gcc /usr/bin/gcc"
+  "pkg-config /usr/bin/pkg-config"
+  "libssl-dev /usr/include/openssl/ssl.h"
+  "openssl /usr/bin/openssl"
+  "libxml2-utils /usr/bin/xmllint"
+  "python3 /usr/bin/python3"
+  "postfix /usr/sbin/postfix"
+  "dovecot-core /usr/sbin/dovecot"
+  "dovecot-imapd /usr/lib/dovecot/imap"
+  "dovecot-pop3d /usr/lib/dovecot/pop3"
+  "dovecot-lmtpd /usr/lib/dovecot/lmtp"
+)
+
+# Installs what is missing, without configuring or starting a mail service of the machine itself.
+install_packages() {
+  local missing=() package file policy=/usr/sbin/policy-rc.d own_policy=
+  for entry in "${PACKAGES[@]}"; do
+    read -r package file <<<"$entry"
+    [[ -e $file ]] || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  echo "Installing ${missing[*]} ..."
+  apt-get -qq update
+  echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+  # While this file says 101, packages do not start their services. One that the machine has already is not ours.
+  if [[ ! -e $policy ]]; then
+    own_policy=$policy
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+  fi
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${missing[@]}" >/dev/null
+  if [[ -n $own_policy ]]; then
+    rm -f "$own_policy"
+    trap - EXIT
+  fi
+}
+
+prepare() {
+  [[ $(id -u) == 0 ]] || die "Postfix and Dovecot start as root: run this as root."
+  [[ -r /etc/debian_version ]] || die "This needs Debian 12 (its Postfix and Dovecot)."
+  command -v cargo >/dev/null || die "This needs Rust with cargo (https://rustup.rs)."
+  install_packages
+}

@@ -1,0 +1,239 @@
+//! One provider's pec-milter: its configuration file and its process.
+//!
+//! It runs as `nobody` with the group of Postfix, so it can neither read other services' files nor the mailboxes.
+//! It is ready when its three sockets accept; when it ends before, the error holds what it said.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::host::Site;
+use crate::network;
+use crate::pki::Identity;
+use crate::process::{account, group};
+use crate::wait::{PATIENCE, wait_until};
+
+/// The unprivileged account it runs as.
+const ACCOUNT: &str = "nobody";
+/// Its group: that of Postfix, whose sockets it shares.
+const GROUP: &str = "postfix";
+
+/// What a provider is besides its mail host.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// As it stands in certificates, daticert.xml and the directory.
+    pub name: String,
+    pub sending_address: String,
+    /// Where take-charges come (directory attribute `mailReceipt`).
+    pub service_mailbox: String,
+    pub identity: Identity,
+    pub ca: PathBuf,
+    pub ldif: PathBuf,
+}
+
+/// pec-milter of one provider.
+pub struct Daemon {
+    program: PathBuf,
+    pub configuration: PathBuf,
+    log: PathBuf,
+    pid_file: PathBuf,
+    sockets: [PathBuf; 3],
+    process: Mutex<Option<Child>>,
+}
+
+impl Daemon {
+    /// Writes the configuration and gives the daemon what it may touch. `extra` is TOML that is appended.
+    pub fn configure(site: &Site, provider: &Provider, program: &Path, extra: &str) -> Result<Self> {
+        let (user, group) = (account(ACCOUNT)?.uid.as_raw(), group(GROUP)?.gid.as_raw());
+        let sockets = site.spool().join("pec-milter");
+        let state = site.folder.join("pec");
+        for (folder, mode) in [(&sockets, 0o750), (&state, 0o700)] {
+            fs::create_dir_all(folder)?;
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
+            chown(folder, Some(user), Some(group))?;
+        }
+        let key = state.join("provider.key");
+        fs::copy(&provider.identity.key, &key)?;
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o400))?;
+        chown(&key, Some(user), Some(group))?;
+
+        let configuration = site.folder.join("pec-milter.toml");
+        fs::write(&configuration, [settings(site, provider, &key, &sockets), extra.to_owned()].join("\n"))?;
+        Ok(Daemon {
+            program: program.to_owned(),
+            configuration,
+            log: site.folder.join("pec-milter.log"),
+            pid_file: site.folder.join("pec-milter.pid"),
+            sockets: ["access", "incoming", "lmtp"].map(|name| sockets.join(name)),
+            process: Mutex::new(None),
+        })
+    }
+
+    /// Starts it and waits until it serves.
+    pub fn start(&self) -> Result<()> {
+        self.start_with(&[])
+    }
+
+    /// Starts it with these environment variables besides its own.
+    pub fn start_with(&self, environment: &[(&str, &str)]) -> Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        // An earlier run may have left its sockets; one that accepts must be the new one's.
+        self.sockets.iter().for_each(|socket| drop(fs::remove_file(socket)));
+        let child = Command::new(&self.program)
+            .args(["run", "--config"])
+            .arg(&self.configuration)
+            .envs(environment.iter().copied())
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .uid(account(ACCOUNT)?.uid.as_raw())
+            .gid(group(GROUP)?.gid.as_raw())
+            // Ctrl-C is for the testbed, which ends its daemons itself.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.program.display()))?;
+        fs::write(&self.pid_file, child.id().to_string())?;
+        *self.process() = Some(child);
+        // Not a condition to wait for: a daemon that ended will never be ready.
+        let mut ended = false;
+        wait_until("pec-milter to listen", PATIENCE, || {
+            if !self.is_running()? {
+                ended = true;
+                return Ok(());
+            }
+            self.sockets.iter().try_for_each(|socket| {
+                UnixStream::connect(socket).map(drop).with_context(|| format!("{} does not accept", socket.display()))
+            })
+        })
+        .with_context(|| self.log())?;
+        if ended {
+            bail!("pec-milter ended at start; it said:\n{}", self.log());
+        }
+        Ok(())
+    }
+
+    /// Asks it to end, and waits.
+    pub fn stop(&self) -> Result<()> {
+        self.end(Signal::SIGTERM)
+    }
+
+    /// `kill -9`.
+    pub fn kill(&self) -> Result<()> {
+        self.end(Signal::SIGKILL)
+    }
+
+    /// Waits until it ended by itself, as at a crash point.
+    pub fn wait_for_end(&self) -> Result<()> {
+        wait_until("pec-milter to end", PATIENCE, || match self.is_running()? {
+            true => bail!("it runs"),
+            false => Ok(()),
+        })
+    }
+
+    pub fn is_running(&self) -> Result<bool> {
+        match self.process().as_mut() {
+            Some(child) => Ok(child.try_wait()?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// What it said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Makes it read its configuration, key and directory again.
+    pub fn reload(&self) -> Result<()> {
+        let process = self.process();
+        let child = process.as_ref().context("pec-milter does not run")?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGHUP).context("cannot signal pec-milter")
+    }
+
+    /// One of its other commands, as an administrator runs it: whether it said yes, standard output and error.
+    pub fn command(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.configuration)
+            .stdin(Stdio::null())
+            .current_dir("/")
+            .output()
+            .with_context(|| format!("cannot run {}", self.program.display()))?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    fn end(&self, signal: Signal) -> Result<()> {
+        let mut process = self.process();
+        let Some(child) = process.as_mut() else { return Ok(()) };
+        if child.try_wait()?.is_none() {
+            kill(Pid::from_raw(i32::try_from(child.id())?), signal).context("cannot signal pec-milter")?;
+        }
+        wait_until("pec-milter to end", PATIENCE, || match child.try_wait()? {
+            Some(_) => Ok(()),
+            None => bail!("it runs"),
+        })?;
+        *process = None;
+        Ok(())
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn settings(site: &Site, provider: &Provider, key: &Path, sockets: &Path) -> String {
+    format!(
+        "[provider]
+name = {name:?}
+sending_address = {sending_address:?}
+service_mailbox = {service_mailbox:?}
+mail_domains = [{domain:?}]
+
+[key]
+private_key = {key:?}
+certificate = {certificate:?}
+
+[trust]
+ca_file = {ca:?}
+
+[directory]
+ldif = {ldif:?}
+
+[listen]
+access = \"unix:{sockets}/access\"
+incoming = \"unix:{sockets}/incoming\"
+lmtp = \"unix:{sockets}/lmtp\"
+socket_group = \"postfix\"
+
+[postfix]
+inject = \"{address}:{inject}\"
+
+[dovecot]
+lmtp = \"unix:{folder}/run/lmtp\"
+
+[log]
+database = \"{folder}/pec/log.sqlite\"
+",
+        name = provider.name,
+        sending_address = provider.sending_address,
+        service_mailbox = provider.service_mailbox,
+        domain = site.domain,
+        certificate = provider.identity.chain,
+        ca = provider.ca,
+        ldif = provider.ldif,
+        sockets = sockets.display(),
+        address = site.address,
+        inject = network::INJECT,
+        folder = site.folder.display(),
+    )
+}

@@ -1,0 +1,151 @@
+//! One host's own Postfix, on the shipped `postfix-conf/` and the values of this host.
+//!
+//! main.cf is the host's values and then the shipped file, master.cf is Debian's and then the shipped file, as an
+//! administrator is told to do. `postconf` then moves the four ports and, on an ordinary host, takes pec-milter out.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::host::Site;
+use crate::network;
+use crate::process::{account, end, launch, run};
+use crate::repository;
+
+/// Debian's own services, as the package ships them.
+const DEBIAN_MASTER: &str = "/usr/share/postfix/master.cf.dist";
+
+/// The shipped services and the port each moves to.
+const PORTS: [(&str, u16); 4] = [
+    ("smtp", network::SMTP),
+    ("submission", network::SUBMISSION),
+    ("submissions", network::SUBMISSIONS),
+    ("127.0.0.1:10025", network::INJECT),
+];
+
+pub struct Postfix {
+    configuration: PathBuf,
+    pid_file: PathBuf,
+    start_log: PathBuf,
+}
+
+impl Postfix {
+    /// Writes the configuration. `neighbours` are the other hosts: no DNS tells where their domains are.
+    pub fn configure(site: &Site, neighbours: &[&Site], extra: &str) -> Result<Self> {
+        let configuration = site.folder.join("postfix");
+        let data = site.folder.join("data");
+        for folder in [&configuration, &data, &site.spool()] {
+            fs::create_dir_all(folder)?;
+        }
+        std::os::unix::fs::chown(&data, Some(account("postfix")?.uid.as_raw()), None)?;
+
+        let shipped = repository().join("postfix-conf");
+        let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
+        let main = [site_values(site, neighbours), extra.to_owned(), read(shipped.join("main.cf"))?].join("\n");
+        fs::write(configuration.join("main.cf"), main)?;
+        let master = configuration.join("master.cf");
+        fs::write(&master, read(DEBIAN_MASTER.into())?)?;
+
+        let postfix = Postfix {
+            configuration,
+            pid_file: site.spool().join("pid/master.pid"),
+            start_log: site.folder.join("postfix-start.log"),
+        };
+        postfix.postconf("-MX", &["smtp/inet".to_owned()])?;
+        fs::write(&master, [read(master.clone())?, read(shipped.join("master.cf"))?].join("\n"))?;
+        if !site.certified {
+            let milters = ["smtp", "submission", "submissions"].map(|name| format!("{name}/inet/smtpd_milters="));
+            postfix.postconf("-P", &milters)?;
+            postfix.postconf("-e", &["virtual_transport=lmtp:unix:private/dovecot-lmtp".to_owned()])?;
+        }
+        postfix
+            .postconf("-F", &PORTS.map(|(service, port)| format!("{service}/inet/service={}:{port}", site.address)))?;
+        Ok(postfix)
+    }
+
+    pub fn start(&self) -> Result<()> {
+        launch(self.command("postfix").arg("start"), &self.start_log)
+    }
+
+    pub fn stop(&self) -> Result<()> {
+        end(&self.pid_file)
+    }
+
+    /// `mailq`.
+    pub fn queue(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&run(self.command("postqueue").arg("-p"), b"")?).into_owned())
+    }
+
+    /// Tries every queued message again now.
+    pub fn flush(&self) -> Result<()> {
+        run(self.command("postqueue").arg("-f"), b"").map(drop)
+    }
+
+    /// `sendmail`, the way in that passes no port.
+    pub fn sendmail(&self, from: &str, to: &[&str], message: &[u8]) -> Result<()> {
+        run(self.command("sendmail").args(["-i", "-f", from, "--"]).args(to), message).map(drop)
+    }
+
+    fn postconf(&self, mode: &str, changes: &[String]) -> Result<()> {
+        run(self.command("postconf").arg(mode).args(changes), b"").map(drop)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg(if program == "sendmail" { "-C" } else { "-c" }).arg(&self.configuration);
+        command
+    }
+}
+
+/// What `postfix-conf/site.cf` leaves to the administrator, and what a machine with several Postfixes needs.
+fn site_values(site: &Site, neighbours: &[&Site]) -> String {
+    let routes: Vec<_> = neighbours
+        .iter()
+        .map(|other| format!("{{ {} = smtp:[{}]:{} }}", other.domain, other.address, network::SMTP))
+        .collect();
+    let certified = neighbours.iter().filter(|other| site.certified && other.certified);
+    let policies: Vec<_> =
+        certified.map(|other| format!("{{ [{}]:{} = encrypt }}", other.address, network::SMTP)).collect();
+    let inline = |entries: Vec<String>| {
+        if entries.is_empty() { String::new() } else { format!("inline:{{ {} }}", entries.join(", ")) }
+    };
+    format!(
+        "compatibility_level = 3.6
+myhostname = {hostname}
+virtual_mailbox_domains = {domain}
+smtpd_tls_chain_files = {key}, {certificate}
+smtp_tls_CAfile = {ca}
+site_transport_maps = {routes}
+smtp_tls_policy_maps = {policies}
+
+queue_directory = {spool}
+data_directory = {folder}/data
+maillog_file = {folder}/postfix.log
+maillog_file_prefixes = {folder}
+# Postfix knows the addresses that an interface has; those of the testbed are in the loopback network but on no interface.
+inet_interfaces = loopback-only
+smtp_bind_address = {address}
+inet_protocols = ipv4
+smtp_dns_support_level = disabled
+# Nothing on this host is delivered to accounts of the machine.
+mydestination =
+notify_classes =
+# A test does not wait five minutes for the next attempt.
+queue_run_delay = 1s
+minimal_backoff_time = 1s
+maximal_backoff_time = 2s
+",
+        hostname = site.hostname(),
+        domain = site.domain,
+        key = site.tls.key.display(),
+        certificate = site.tls.certificate.display(),
+        ca = site.tls_root.display(),
+        routes = inline(routes),
+        policies = inline(policies),
+        spool = site.spool().display(),
+        folder = site.folder.display(),
+        address = site.address,
+    )
+}

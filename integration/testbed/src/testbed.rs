@@ -1,0 +1,226 @@
+//! A mail network made from a plan: certificates first, then the providers directory, then one host after the other.
+//!
+//! Every provider trusts the same root and reads the same directory. A test that fails gets the logs of all hosts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::geteuid;
+
+use crate::daemon::{Daemon, Provider};
+use crate::dovecot::Dovecot;
+use crate::host::{Host, Site, User};
+use crate::ldif::{self, Record};
+use crate::network::Network;
+use crate::pki::{Pki, Request};
+use crate::postfix::Postfix;
+use crate::scratch::Scratch;
+
+/// The parts before the `@` of addresses that every provider has.
+const SENDING: &str = "posta-certificata";
+const SERVICE: &str = "ricevute";
+
+/// Which hosts there are to be.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    program: PathBuf,
+    hosts: Vec<Planned>,
+}
+
+#[derive(Debug, Clone)]
+struct Planned {
+    name: String,
+    users: Vec<String>,
+    certified: bool,
+    postfix: String,
+    dovecot: String,
+    daemon: String,
+}
+
+impl Plan {
+    /// `program` is the pec-milter that the providers run.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Plan { program: program.into(), hosts: Vec::new() }
+    }
+
+    /// A provider for the mail domain `NAME.example`, with these users besides its service mailboxes.
+    pub fn provider(self, name: &str, users: &[&str]) -> Self {
+        self.host(name, &[users, &[SENDING, SERVICE]].concat(), true)
+    }
+
+    /// An ordinary mail host for `NAME.example`.
+    pub fn plain(self, name: &str, users: &[&str]) -> Self {
+        self.host(name, users, false)
+    }
+
+    /// Adds lines to main.cf of the host planned last.
+    pub fn with_postfix(mut self, lines: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.postfix.push_str(lines));
+        self
+    }
+
+    /// Adds lines to dovecot.conf of the host planned last.
+    pub fn with_dovecot(mut self, lines: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.dovecot.push_str(lines));
+        self
+    }
+
+    /// Adds TOML to the pec-milter of the host planned last.
+    pub fn with_pec_milter(mut self, toml: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.daemon.push_str(toml));
+        self
+    }
+
+    /// Starts all of it, and returns when every host serves.
+    pub fn start(self) -> Result<Testbed> {
+        Testbed::start(self)
+    }
+
+    /// Starts all of it for one test. A failure shows the logs of every host, and keeps the files if PEC_KEEP=1.
+    pub fn test(self, body: impl FnOnce(&Testbed) -> Result<()>) {
+        let testbed = self.start().unwrap_or_else(|error| panic!("{error:#}"));
+        // The panic happens while the testbed lives, which is how it knows of the failure.
+        body(&testbed).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    fn host(mut self, name: &str, users: &[&str], certified: bool) -> Self {
+        let [postfix, dovecot, daemon] = [(); 3].map(|()| String::new());
+        let users = users.iter().map(|&user| user.to_owned()).collect();
+        self.hosts.push(Planned { name: name.to_owned(), users, certified, postfix, dovecot, daemon });
+        self
+    }
+}
+
+/// A running mail network; it ends when dropped.
+pub struct Testbed {
+    pub pki: Pki,
+    /// The providers directory that all providers read.
+    pub ldif: PathBuf,
+    hosts: Vec<Host>,
+    _network: Network,
+    // Last, so that the folder is there while the others are dropped.
+    scratch: Scratch,
+}
+
+impl Testbed {
+    fn start(plan: Plan) -> Result<Self> {
+        ensure!(geteuid().is_root(), "Postfix and Dovecot start as root: run this as root");
+        let scratch = Scratch::new()?;
+        let network = Network::reserve()?;
+        let domains: Vec<_> = plan.hosts.iter().map(|host| domain(&host.name)).collect();
+        let pki = Pki::new(scratch.path().join("pki"), &domains.iter().map(String::as_str).collect::<Vec<_>>())?;
+
+        let sites = plan
+            .hosts
+            .iter()
+            .zip(0..)
+            .map(|(host, index)| site(host, network.host(index), scratch.path(), &pki))
+            .collect::<Result<Vec<_>>>()?;
+        let ldif = scratch.path().join("providers.ldif");
+        let providers = sites
+            .iter()
+            .map(|site| site.certified.then(|| provider(site, &pki, &ldif)).transpose())
+            .collect::<Result<Vec<_>>>()?;
+        let records: Vec<_> =
+            sites.iter().zip(&providers).filter_map(|(site, of)| Some(record(site, of.as_ref()?))).collect();
+        fs::write(&ldif, ldif::write(&records)?)?;
+
+        let mut testbed = Testbed { pki, ldif, hosts: Vec::new(), _network: network, scratch };
+        for ((planned, site), provider) in plan.hosts.iter().zip(&sites).zip(providers) {
+            let neighbours: Vec<_> = sites.iter().filter(|other| other.domain != site.domain).collect();
+            let postfix = Postfix::configure(site, &neighbours, &planned.postfix)?;
+            let dovecot = Dovecot::configure(site, &planned.dovecot)?;
+            let daemon = provider
+                .as_ref()
+                .map(|provider| Daemon::configure(site, provider, &plan.program, &planned.daemon))
+                .transpose()?;
+            let host = Host::new(site.clone(), provider, daemon, postfix, dovecot);
+            host.start().with_context(|| format!("{} does not start", site.domain))?;
+            testbed.hosts.push(host);
+        }
+        testbed.scratch.started();
+        Ok(testbed)
+    }
+
+    /// The host of the mail domain `NAME.example`.
+    pub fn host(&self, name: &str) -> Result<&Host> {
+        self.hosts.iter().find(|host| host.site.name == name).with_context(|| format!("no host {name}"))
+    }
+
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// A folder for files of the test's own; it goes away with the testbed.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Waits until no host has anything left to deliver.
+    pub fn wait_for_empty_queues(&self) -> Result<()> {
+        self.hosts.iter().try_for_each(Host::wait_for_empty_queue)
+    }
+
+    /// The last lines of all logs.
+    pub fn logs(&self) -> String {
+        self.hosts.iter().map(Host::logs).collect()
+    }
+}
+
+impl Drop for Testbed {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
+fn domain(name: &str) -> String {
+    format!("{name}.example")
+}
+
+fn site(planned: &Planned, address: std::net::Ipv4Addr, scratch: &Path, pki: &Pki) -> Result<Site> {
+    let folder = scratch.join(&planned.name);
+    fs::create_dir_all(&folder)?;
+    let domain = domain(&planned.name);
+    let user = |name: &String| User { address: format!("{name}@{domain}"), password: format!("{name}-password") };
+    Ok(Site {
+        name: planned.name.clone(),
+        address,
+        folder,
+        users: planned.users.iter().map(user).collect(),
+        certified: planned.certified,
+        tls: pki.server(&format!("mx.{domain}"), address)?,
+        tls_root: pki.tls_root(),
+        domain,
+    })
+}
+
+fn provider(site: &Site, pki: &Pki, ldif: &Path) -> Result<Provider> {
+    let mut initial = site.name.clone();
+    if let Some(first) = initial.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let name = format!("{initial} PEC S.p.A.");
+    let sending_address = format!("{SENDING}@{}", site.domain);
+    let identity = pki.issue(&Request::provider(&format!("{}-provider", site.name), &name, &sending_address))?;
+    Ok(Provider {
+        sending_address,
+        service_mailbox: format!("{SERVICE}@{}", site.domain),
+        identity,
+        ca: pki.root(),
+        ldif: ldif.to_owned(),
+        name,
+    })
+}
+
+fn record(site: &Site, provider: &Provider) -> Record {
+    Record {
+        provider_name: provider.name.clone(),
+        certificates: vec![provider.identity.certificate.clone()],
+        mail_receipt: provider.service_mailbox.clone(),
+        managed_domains: vec![site.domain.clone()],
+    }
+}
