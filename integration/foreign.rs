@@ -41,7 +41,7 @@ const SIGNATURES: [Style; 11] = [
         draft.signature.options = &["-md", "sha1"];
         draft.signature.micalg = "sha1";
     }),
-    ("streamed BER", |draft| draft.signature.options = &["-md", "sha256", "-stream"]),
+    ("streamed BER", |draft| draft.signature.encode = with_indefinite_lengths),
     ("PSS", |draft| draft.signature.options = &["-md", "sha256", "-keyopt", "rsa_padding_mode:pss"]),
     ("SHA-384", |draft| {
         draft.signature.options = &["-md", "sha384"];
@@ -73,8 +73,8 @@ const TREES: [Style; 15] = [
     }),
     ("MIME fields folded and commented", |draft| {
         draft.finish = |message| {
-            let message = replaced(message, "; protocol=", ";\r\n\tprotocol=");
-            replaced(message, "; boundary=signed", "\r\n  ;  boundary=\"signed\"")
+            let message = replaced(message, "; protocol=", " (S/MIME);\r\n\tprotocol=");
+            replaced(message, "; boundary=signed", ";\r\n   boundary=\"signed\"")
         };
     }),
     ("further parts", |draft| {
@@ -147,6 +147,18 @@ const HEADERS: [Style; 9] = [
     }),
 ];
 
+/// The outer elements of a SignedData as implementations write them that do not know the length beforehand.
+fn with_indefinite_lengths(der: Vec<u8>) -> Vec<u8> {
+    fn content(element: &[u8]) -> &[u8] {
+        let length_octets = if element[1] < 0x80 { 0 } else { usize::from(element[1] & 0x7f) };
+        &element[2 + length_octets..]
+    }
+    // ContentInfo: an object identifier of 11 octets, and [0] around the SignedData.
+    let (kind, explicit) = content(&der).split_at(11);
+    let fields = content(content(explicit));
+    [&[0x30, 0x80], kind, &[0xa0, 0x80, 0x30, 0x80], fields, &[0; 6]].concat()
+}
+
 fn replaced(message: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
     let at = message.windows(from.len()).position(|window| window == from.as_bytes());
     let at = at.unwrap_or_else(|| panic!("{from:?} is not in {}", String::from_utf8_lossy(&message)));
@@ -163,10 +175,11 @@ fn check_transaction(testbed: &Testbed, all: &[Received], sent: &[u8], id: &str)
     };
     let taken = about("ricevute@gamma.example", "presa-in-carico");
     let [taken] = taken.as_slice() else { anyhow::bail!("{} take-charges at gamma, not one", taken.len()) };
-    ensure!(taken.certified("ricezione")? == [BRUNO], "ricezione is {:?}", taken.certified("ricezione")?);
+    let is_bruno = |named: &[String]| matches!(named, [one] if one.eq_ignore_ascii_case(BRUNO));
+    ensure!(is_bruno(&taken.certified("ricezione")?), "ricezione is {:?}", taken.certified("ricezione")?);
     let delivered = about("mario@gamma.example", "avvenuta-consegna");
     let [delivered] = delivered.as_slice() else { anyhow::bail!("{} delivery receipts, not one", delivered.len()) };
-    ensure!(delivered.certified("consegna")? == [BRUNO], "consegna is {:?}", delivered.certified("consegna")?);
+    ensure!(is_bruno(&delivered.certified("consegna")?), "consegna is {:?}", delivered.certified("consegna")?);
     let file = testbed.folder().join("stored.eml");
     std::fs::write(&file, &stored[0].bytes)?;
     openssl_cms_verify(&file, &testbed.pki.root()).context("the signature does not hold in the mailbox")?;
@@ -183,11 +196,8 @@ fn all_are_accepted(drafts: &[(String, Facts, Draft)], testbed: &Testbed, gamma:
         sent.push((style, &facts.id, gamma.send(alfa, draft).with_context(|| style.clone())?));
     }
     let count = sent.len();
-    let all = testbed.received_when(&[
-        (BRUNO, count),
-        ("ricevute@gamma.example", count),
-        ("mario@gamma.example", count),
-    ]);
+    let all =
+        testbed.received_when(&[(BRUNO, count), ("ricevute@gamma.example", count), ("mario@gamma.example", count)]);
     // Without the expected counts the log of each message is the better explanation.
     let all = match all {
         Ok(all) => all,

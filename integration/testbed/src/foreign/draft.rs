@@ -52,6 +52,8 @@ pub struct Signature {
     /// The media type of the signature part, and `protocol`.
     pub media_type: &'static str,
     pub by: SignedBy,
+    /// A change to the SignedData, which comes as DER; only by hand.
+    pub encode: fn(Vec<u8>) -> Vec<u8>,
 }
 
 /// Who writes the multipart/signed.
@@ -88,6 +90,7 @@ impl Signature {
             micalg: "sha-256",
             media_type: "application/pkcs7-signature",
             by: SignedBy::Hand,
+            encode: |der| der,
         }
     }
 }
@@ -162,12 +165,12 @@ impl Draft {
 
     fn signed_by_hand(&self, content: &[u8]) -> Result<Vec<u8>> {
         let Signature { micalg, media_type, .. } = &self.signature;
-        let der = self.openssl("cms", &["-binary", "-outform", "DER"], content)?;
+        let signed_data = (self.signature.encode)(self.openssl("cms", &["-binary", "-outform", "DER"], content)?);
         let head = format!(
             "Content-Type: {media_type}; name=\"smime.p7s\"\r\nContent-Transfer-Encoding: base64\r\n\
              Content-Disposition: attachment; filename=\"smime.p7s\""
         );
-        let parts = [content.to_vec(), part(&head, &der)];
+        let parts = [content.to_vec(), part(&head, &signed_data)];
         let subtype = format!("signed; protocol=\"{media_type}\"; micalg={micalg}");
         Ok(multipart(&subtype, self.layout.boundaries[0], self.layout.preamble, &parts, self.layout.epilogue))
     }
@@ -192,7 +195,7 @@ pub fn part(head: &str, content: &[u8]) -> Vec<u8> {
     } else if lower.contains("content-transfer-encoding: quoted-printable") {
         quoted_printable::encode(crlf(content))
     } else {
-        content.to_vec()
+        crlf(content)
     };
     [head.as_bytes(), b"\r\n\r\n", &body].concat()
 }

@@ -63,7 +63,11 @@ pub fn draft(provider: &ForeignProvider, kind: Kind, facts: &Facts) -> Result<Dr
         forward_paths,
         fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         text: lines.join("\r\n") + "\r\n",
-        html: Some(format!("<html><body><h3>{}</h3><p>\r\n{}\r\n</p></body></html>\r\n", model.title, html.join("\r\n"))),
+        html: Some(format!(
+            "<html><body><h3>{}</h3><p>\r\n{}\r\n</p></body></html>\r\n",
+            model.title,
+            html.join("\r\n")
+        )),
         daticert: certification_data(provider, facts, &model, &at).into_bytes(),
         original: matches!(kind, Kind::Envelope | Kind::Delivery(_)).then(|| original(facts).into_bytes()),
         layout: Layout::default(),
@@ -166,7 +170,8 @@ fn model(provider: &ForeignProvider, kind: Kind, facts: &Facts) -> Model {
 /// The sender's message, as it lies in an envelope.
 fn original(facts: &Facts) -> String {
     let recipients: Vec<_> = facts.recipients.iter().map(|(address, _)| address.as_str()).collect();
-    let reference = facts.msgid.iter().map(|msgid| format!("X-Riferimento-Message-ID: {msgid}\r\n")).collect::<String>();
+    let reference =
+        facts.msgid.iter().map(|msgid| format!("X-Riferimento-Message-ID: {msgid}\r\n")).collect::<String>();
     format!(
         "From: Mario <{}>\r\nTo: {}\r\nSubject: {}\r\nMessage-ID: <{}>\r\n{reference}MIME-Version: 1.0\r\n\
          Content-Type: text/plain; charset=us-ascii\r\n\r\nBuongiorno,\r\n\r\n  a domani.\r\n",
