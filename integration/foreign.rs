@@ -25,6 +25,9 @@ fn gamma(testbed: &Testbed) -> Result<ForeignProvider> {
     Ok(gamma)
 }
 
+/// Legal in every MIME field.
+const COMMENT: &str = " (S/MIME)";
+
 /// A name and what it does to an envelope that is otherwise as ours are.
 type Style = (&'static str, fn(&mut Draft));
 
@@ -73,7 +76,7 @@ const TREES: [Style; 15] = [
     }),
     ("MIME fields folded and commented", |draft| {
         draft.finish = |message| {
-            let message = replaced(message, "; protocol=", " (S/MIME);\r\n\tprotocol=");
+            let message = replaced(message, "; protocol=", &format!("{COMMENT};\r\n\tprotocol="));
             replaced(message, "; boundary=signed", ";\r\n   boundary=\"signed\"")
         };
     }),
@@ -147,6 +150,22 @@ const HEADERS: [Style; 9] = [
     }),
 ];
 
+/// Styles that the rules of reception allow and the referee does not, or does not understand.
+const BEYOND_THE_REFEREE: [&str; 9] = [
+    "MIME fields folded and commented",
+    "the readable text last",
+    "names and values in odd case",
+    "no X-TipoRicevuta",
+    "no Reply-To",
+    "another name in From",
+    "daticert.xml as text/xml in quoted-printable",
+    "names in the disposition alone, in capitals",
+    ODD_IDENTIFIER,
+];
+
+/// Our receipts repeat the identifier, of which the referee expects letters, digits and dots.
+const ODD_IDENTIFIER: &str = "an identifier with every character of RFC 5322";
+
 /// The outer elements of a SignedData as implementations write them that do not know the length beforehand.
 fn with_indefinite_lengths(der: Vec<u8>) -> Vec<u8> {
     fn content(element: &[u8]) -> &[u8] {
@@ -165,6 +184,14 @@ fn replaced(message: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
     [&message[..at], to.as_bytes(), &message[at + from.len()..]].concat()
 }
 
+/// OpenSSL understands no comment in a MIME field.
+fn without_comment(message: &[u8]) -> Vec<u8> {
+    match message.windows(COMMENT.len()).position(|window| window == COMMENT.as_bytes()) {
+        Some(at) => [&message[..at], &message[at + COMMENT.len()..]].concat(),
+        None => message.to_vec(),
+    }
+}
+
 /// What came of one envelope for bruno.
 fn check_transaction(testbed: &Testbed, all: &[Received], sent: &[u8], id: &str) -> Result<()> {
     let stored: Vec<_> = all.iter().filter(|one| one.mailbox == BRUNO && one.bytes.ends_with(sent)).collect();
@@ -181,7 +208,7 @@ fn check_transaction(testbed: &Testbed, all: &[Received], sent: &[u8], id: &str)
     let [delivered] = delivered.as_slice() else { anyhow::bail!("{} delivery receipts, not one", delivered.len()) };
     ensure!(is_bruno(&delivered.certified("consegna")?), "consegna is {:?}", delivered.certified("consegna")?);
     let file = testbed.folder().join("stored.eml");
-    std::fs::write(&file, &stored[0].bytes)?;
+    std::fs::write(&file, without_comment(&stored[0].bytes))?;
     openssl_cms_verify(&file, &testbed.pki.root()).context("the signature does not hold in the mailbox")?;
     let (good, said) = testbed.host("alfa")?.daemon()?.command(&["verify", file.to_str().context("path")?])?;
     ensure!(good, "pec-milter verify says no:\n{said}");
@@ -215,8 +242,13 @@ fn all_are_accepted(drafts: &[(String, Facts, Draft)], testbed: &Testbed, gamma:
         })
         .collect();
     ensure!(failures.is_empty(), "{} of {count} are not accepted:\n{}", failures.len(), failures.join("\n---\n"));
-    testbed.judge(all.iter().filter(|one| one.mailbox != BRUNO))?;
-    gamma.judge(testbed, all.iter().filter(|one| one.mailbox == BRUNO))
+    let is_of = |one: &Received, styles: &[&str]| {
+        let subject = one.field("Subject").unwrap_or_default();
+        styles.iter().any(|style| subject.ends_with(style))
+    };
+    let (envelopes, receipts): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.mailbox == BRUNO);
+    testbed.judge(receipts.into_iter().filter(|one| !is_of(one, &[ODD_IDENTIFIER])))?;
+    gamma.judge(testbed, envelopes.into_iter().filter(|one| !is_of(one, &BEYOND_THE_REFEREE)))
 }
 
 fn styled(gamma: &ForeignProvider, styles: &[Style]) -> Result<Vec<(String, Facts, Draft)>> {
@@ -253,7 +285,7 @@ fn transaction_envelopes_are_accepted_with_any_legal_header() {
         let gamma = gamma(testbed)?;
         let mut drafts = styled(&gamma, &HEADERS)?;
         for (style, id, msgid) in [
-            ("an identifier with every character of RFC 5322", "A.1!#$%&'*+-/=?^_`{|}~z", Some("<o/d=d+1@[10.0.0.1]>")),
+            (ODD_IDENTIFIER, "A.1!#$%&'*+-/=?^_`{|}~z", Some("<o/d=d+1@[10.0.0.1]>")),
             ("no Message-ID of the client", "senza", None),
         ] {
             let mut facts = gamma.facts("mario", &[BRUNO], style, id);
