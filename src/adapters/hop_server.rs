@@ -27,7 +27,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Handler for HopSer
 fn id_of_received(message: &[u8]) -> Option<String> {
     let received =
         Header::read(message).fields().next().filter(|field| field.name().eq_ignore_ascii_case(b"Received"))?;
-    let text = received.text();
+    let text = received.text().split_whitespace().collect::<Vec<_>>().join(" ");
     let came_from_nobody = text.starts_with("by ") && text.contains("(Postfix");
     let (_, rest) = text.split_once(" id ").filter(|_| came_from_nobody)?;
     let id: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
