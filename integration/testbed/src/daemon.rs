@@ -151,6 +151,16 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The most memory it ever held, in bytes (`VmHWM`).
+    pub fn peak_memory(&self) -> Result<u64> {
+        let process = self.process();
+        let id = process.as_ref().context("pec-milter does not run")?.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kibibytes: u64 = value.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes << 10)
+    }
+
     /// Makes it read its configuration, key and directory again.
     pub fn reload(&self) -> Result<()> {
         let process = self.process();

@@ -163,6 +163,16 @@ impl Pki {
         Ok(Identity { key, certificate, chain })
     }
 
+    /// Signs a MIME entity as a mail program does (RFC 8551 §3.5): the header fields and the body that it becomes.
+    pub fn sign(&self, identity: &Identity, entity: &[u8]) -> Result<(String, Vec<u8>)> {
+        let [key, certificate, chain] = [&identity.key, &identity.certificate, &identity.chain].map(|path| text(path));
+        let signer = ["-signer", certificate?, "-inkey", key?, "-certfile", chain?];
+        let signed = openssl(&[&["cms", "-sign", "-crlfeol", "-nosmimecap"], &signer[..]].concat(), entity)?;
+        let signed = String::from_utf8(signed)?.replace("\r\n", "\n").replace('\n', "\r\n");
+        let (header, body) = signed.split_once("\r\n\r\n").context("openssl cms made no header")?;
+        Ok((format!("{header}\r\n"), body.as_bytes().to_vec()))
+    }
+
     fn path(&self, name: &str, extension: &str) -> PathBuf {
         self.folder.join(format!("{name}.{extension}"))
     }
