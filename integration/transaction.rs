@@ -298,6 +298,63 @@ fn transaction_to_an_alias_and_to_the_mailbox_behind_it_gives_a_receipt_for_each
     });
 }
 
+#[test]
+fn transaction_that_a_mailbox_refuses_ends_with_a_notice_and_never_with_a_bounce() {
+    // One message fills a mailbox of beta.
+    let quota = "mail_plugins = quota\nplugin {\n  quota = maildir:casella\n  quota_rule = *:messages=1\n}\n";
+    let plan = Plan::new(env!("CARGO_BIN_EXE_pec-milter"))
+        .provider("alfa", &["anna", "carla"])
+        .provider("beta", &["bruno", "dario"])
+        .with_dovecot(quota);
+    plan.test(|testbed| {
+        anna_sends(testbed, &["bruno@beta.example"], &note("bruno@beta.example", "Subject: la prima\r\n"))?;
+        testbed.host("alfa")?.fetch_when("anna", 2)?;
+        let to = ["bruno@beta.example", "dario@beta.example", "nessuno@beta.example", "ignoto@alfa.example"];
+        anna_sends(testbed, &to, &note(&to.join(", "), "Subject: la seconda\r\n"))?;
+        let all = testbed.received_when(&[
+            ("anna@alfa.example", 2 + 5),
+            ("ricevute@alfa.example", 3),
+            ("bruno@beta.example", 1),
+            ("dario@beta.example", 1),
+        ])?;
+        testbed.judge(&all)?;
+
+        let mut failures = Vec::new();
+        for notice in in_mailbox(&all, "anna@alfa.example", "errore-consegna") {
+            let (about, reason) = (notice.certified("consegna")?.concat(), notice.certified("errore-esteso")?.concat());
+            failures.push((about, notice.certified_attributes("postacert", "errore")?.concat(), reason));
+        }
+        failures.sort();
+        let expected = [
+            ("bruno@beta.example", "altro", "5.2.2 - Beta PEC S.p.A. - casella piena"),
+            ("ignoto@alfa.example", "no-dest", "5.1.1 - Alfa PEC S.p.A. - indirizzo non valido"),
+            ("nessuno@beta.example", "no-dest", "5.1.1 - Beta PEC S.p.A. - indirizzo non valido"),
+        ];
+        assert_eq!(failures, expected.map(|(about, error, reason)| (about.into(), error.into(), reason.into())));
+        let delivered: Vec<_> = receipts(&all, "anna@alfa.example")?.into_iter().map(|(about, _)| about).collect();
+        assert_eq!(delivered, ["bruno@beta.example", "dario@beta.example"], "the first to bruno, the second to dario");
+        let id = the(&all, "dario@beta.example", "posta-certificata")?.transaction().context("no identificativo")?;
+        let mut taken = Vec::new();
+        for take_charge in all.iter().filter(|one| one.is("presa-in-carico") && one.transaction().as_ref() == Some(&id))
+        {
+            taken.extend(take_charge.certified("ricezione")?);
+        }
+        taken.sort();
+        assert_eq!(taken, ["bruno@beta.example", "dario@beta.example", "ignoto@alfa.example", "nessuno@beta.example"]);
+        let expected = [
+            "arrival",
+            "delivery dario@beta.example",
+            "non-delivery bruno@beta.example",
+            "non-delivery nessuno@beta.example",
+            "take-charge bruno@beta.example",
+            "take-charge dario@beta.example",
+            "take-charge nessuno@beta.example",
+        ];
+        assert_eq!(timeline(testbed.host("beta")?, &id)?, expected);
+        Ok(())
+    });
+}
+
 /// What an unusual header must lead to.
 struct Header {
     fields: &'static str,
