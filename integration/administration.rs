@@ -189,14 +189,14 @@ fn transaction_check_config_goes_the_way_of_a_start_and_tells_every_error_with_i
                 from: quoted(&key),
                 to: quoted(&open_key),
                 key: "key.private_key",
-                remedy: "0600",
+                remedy: "run chmod 600 on it",
             },
             Broken {
                 name: "the certificate of another key",
                 from: quoted(&provider.identity.chain),
                 to: quoted(&beta.identity.chain),
-                key: "key.",
-                remedy: "certificate",
+                key: "key.certificate",
+                remedy: "put the signer's certificate first",
             },
             Broken {
                 name: "an address outside the domains",

@@ -147,8 +147,8 @@ fn transaction_carries_thirty_megabytes() {
         for name in ["alfa", "beta"] {
             let peak = testbed.host(name)?.daemon()?.peak_memory()?;
             println!("peak memory of pec-milter at {name} for {} octets: {} MiB", sent.len(), peak >> 20);
-            // Fivefold: message and envelope once in the milter and once in the hop, and the edges of each.
-            let most = 5 * sent.len() as u64;
+            // The message once, and room for the rest: what is wrapped or forwarded is not copied.
+            let most = 2 * sent.len() as u64 + (40 << 20);
             assert!(peak < most, "pec-milter at {name} took {peak} octets, expected less than {most}");
         }
         Ok(())

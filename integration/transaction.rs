@@ -214,7 +214,9 @@ fn transaction_to_several_recipients_of_a_provider_has_one_take_charge_also_thro
         .provider("beta", &["bruno", "dario"]);
     plan.test(|testbed| {
         let sent = note("bruno@beta.example, dario@beta.example, anna@alfa.example", "Subject: a tutti\r\n");
-        anna_sends(testbed, &["bruno@beta.example", "dario@beta.example", "anna@alfa.example"], &sent)?;
+        // A client may name a recipient twice.
+        let to = ["bruno@beta.example", "dario@beta.example", "anna@alfa.example", "Bruno@BETA.example"];
+        anna_sends(testbed, &to, &sent)?;
         let all = testbed.received_when(&[
             ("anna@alfa.example", 5),
             ("carla@alfa.example", 2),
