@@ -61,7 +61,7 @@ impl Plan {
         self
     }
 
-    /// Adds lines to main.cf of the host planned last.
+    /// Adds lines to the end of main.cf, where they win, of the host planned last.
     pub fn with_postfix(mut self, lines: &str) -> Self {
         self.hosts.iter_mut().last().into_iter().for_each(|host| host.postfix.push_str(lines));
         self
