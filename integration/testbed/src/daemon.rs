@@ -168,6 +168,19 @@ impl Daemon {
         kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGHUP).context("cannot signal pec-milter")
     }
 
+    /// Makes it read all of that again, and waits until it has; an error when it refuses the new state.
+    pub fn reload_and_wait(&self) -> Result<()> {
+        let answers = || self.log().matches("reloaded").count();
+        let before = answers();
+        self.reload()?;
+        wait_until("pec-milter to reload", PATIENCE, || {
+            if answers() == before { bail!("it has said nothing") } else { Ok(()) }
+        })?;
+        let log = self.log();
+        let answer = log.lines().rev().find(|line| line.contains("reloaded")).unwrap_or_default();
+        if answer.contains("not reloaded") { bail!("{answer}") } else { Ok(()) }
+    }
+
     /// One of its other commands, as an administrator runs it: whether it said yes, standard output and error.
     pub fn command(&self, arguments: &[&str]) -> Result<(bool, String)> {
         let output = Command::new(&self.program)

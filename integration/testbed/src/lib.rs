@@ -9,6 +9,7 @@
 
 mod daemon;
 mod dovecot;
+pub mod foreign;
 mod host;
 mod judgement;
 pub mod ldif;

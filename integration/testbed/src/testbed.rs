@@ -164,6 +164,14 @@ impl Testbed {
         self.scratch.path()
     }
 
+    /// Writes these records into the providers directory beside those of the plan, and waits until all have read it.
+    pub fn list_in_directory(&self, others: &[Record]) -> Result<()> {
+        let own = self.hosts.iter().filter_map(|host| Some(record(&host.site, host.provider.as_ref()?)));
+        let records: Vec<_> = own.chain(others.iter().cloned()).collect();
+        fs::write(&self.ldif, ldif::write(&records)?)?;
+        self.hosts.iter().filter(|host| host.provider.is_some()).try_for_each(|host| host.daemon()?.reload_and_wait())
+    }
+
     /// Waits until no host has anything left to deliver.
     pub fn wait_for_empty_queues(&self) -> Result<()> {
         // Once more: a notification may go back to a host that was found empty. None causes a further message.
