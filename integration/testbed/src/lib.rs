@@ -10,23 +10,28 @@
 mod daemon;
 mod dovecot;
 mod host;
+mod judgement;
 pub mod ldif;
 pub mod mailbox;
 mod network;
 pub mod pki;
 mod postfix;
 mod process;
+mod received;
 pub mod referee;
 mod scratch;
 pub mod smtp;
 mod testbed;
+pub mod timeline;
 mod wait;
 mod wire;
 
 pub use daemon::Daemon;
 pub use host::{Host, Site, User};
+pub use received::Received;
 pub use smtp::{Dialogue, Port};
 pub use testbed::{Plan, Testbed};
+pub use timeline::Event;
 pub use wait::{PATIENCE, wait_until};
 
 use std::path::{Path, PathBuf};
