@@ -12,7 +12,7 @@ pub const ELSEWHERE: &str = "bruno@beta.example";
 pub const HERE: &str = "carla@alfa.example";
 const SERVICE: &str = "ricevute@alfa.example";
 
-const ENVELOPE: &str = "posta-certificata";
+pub const ENVELOPE: &str = "posta-certificata";
 const ACCEPTANCE: &str = "accettazione";
 const TAKE_CHARGE: &str = "presa-in-carico";
 const DELIVERY: &str = "avvenuta-consegna";
@@ -35,8 +35,8 @@ pub fn two_providers() -> Plan {
 /// A message that anna writes, known by the Message-ID of her client.
 #[derive(Debug, Clone)]
 pub struct Letter {
-    msgid: String,
-    message: Vec<u8>,
+    pub msgid: String,
+    pub message: Vec<u8>,
 }
 
 impl Letter {
@@ -129,11 +129,6 @@ impl Evidence {
             ensure!(same, "the copies of {name:?} should be the same octets");
         }
         Ok(())
-    }
-
-    /// How many copies of the envelope a mailbox holds.
-    pub fn envelopes(&self, mailbox: &str) -> usize {
-        self.messages.iter().filter(|message| message.mailbox == mailbox && message.is(ENVELOPE)).count()
     }
 
     /// Nothing lies in a mailbox twice, and no notification was received twice.
