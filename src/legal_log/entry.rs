@@ -11,12 +11,23 @@ pub enum EventKind {
     Arrival,
     /// The acceptance of a submission, with the receipt that tells it (§3.1.4).
     Acceptance,
+    /// A submission that was not accepted, with the notice that tells it (§3.1.2, §3.1.3).
+    NonAcceptance,
     /// One recipient taken in charge, with the receipt that tells it (§3.2.1).
     TakeCharge,
     /// One recipient's mailbox holds the envelope, with the receipt that tells it (§3.3.2).
     Delivery,
-    /// One recipient's mailbox refused the envelope for good, with the notice that tells it (§3.3.3).
+    /// One recipient will not get the envelope, with the notice that tells it: its mailbox refused it, or another server
+    /// did (§3.3.3).
     NonDelivery,
+    /// One recipient's envelope was stopped because of a virus, with the notice to the sender's provider (§3.2.3).
+    VirusDetection,
+    /// Another provider stopped a message of ours because of a virus, with the notice to our user (§3.2.4).
+    VirusNonDelivery,
+    /// Nothing was heard of one recipient for 12 hours, with the notice that tells it (§3.1.6).
+    FirstTimeout,
+    /// No delivery to one recipient was heard of for 24 hours, with the notice that tells it (§3.1.6).
+    FinalTimeout,
     /// A further mailbox holds the envelope, because an alias leads to several.
     Copy,
     /// The same envelope came again for a recipient that has its outcome.
@@ -33,9 +44,14 @@ impl EventKind {
         match self {
             Self::Arrival => "arrival",
             Self::Acceptance => "acceptance",
+            Self::NonAcceptance => "non-acceptance",
             Self::TakeCharge => "take-charge",
             Self::Delivery => "delivery",
             Self::NonDelivery => "non-delivery",
+            Self::VirusDetection => "virus-detection",
+            Self::VirusNonDelivery => "virus-non-delivery",
+            Self::FirstTimeout => "timeout-first",
+            Self::FinalTimeout => "timeout-final",
             Self::Copy => "copy",
             Self::Duplicate => "duplicate",
             Self::NotificationReceived => "notification-received",
@@ -48,12 +64,17 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 14] = [
         Self::Arrival,
         Self::Acceptance,
+        Self::NonAcceptance,
         Self::TakeCharge,
         Self::Delivery,
         Self::NonDelivery,
+        Self::VirusDetection,
+        Self::VirusNonDelivery,
+        Self::FirstTimeout,
+        Self::FinalTimeout,
         Self::Copy,
         Self::Duplicate,
         Self::NotificationReceived,
@@ -81,7 +102,7 @@ impl Slot {
         Slot(format!("take-charge {id} {}", recipient.key()))
     }
 
-    /// Delivery and non-delivery share it: a recipient has one outcome.
+    /// Delivery, non-delivery and virus share it: a recipient has one outcome.
     pub fn outcome(id: &PecMsgid, recipient: &Address) -> Self {
         Slot(format!("outcome {id} {}", recipient.key()))
     }

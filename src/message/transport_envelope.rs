@@ -25,7 +25,7 @@ pub fn compose(provider: &Provider, data: &CertificationData, submission: &Bytes
     let mut header = vec![
         (wire::X_TRASPORTO, Kind::TransportEnvelope.token().to_owned()),
         ("Date", data.at.date_field()),
-        ("Subject", unstructured("Subject", Kind::TransportEnvelope.subject_prefix(), facts.subject_text())),
+        ("Subject", unstructured("Subject", Kind::TransportEnvelope.subject_prefix(data.error), facts.subject_text())),
         ("From", on_behalf_of(facts.sender.as_str(), provider)),
         ("Message-ID", id.to_string()),
     ];

@@ -5,11 +5,15 @@ use crate::model::{ReceiptType, RecipientType};
 pub const X_TRASPORTO: &str = "X-Trasporto";
 pub const X_RICEVUTA: &str = "X-Ricevuta";
 pub const X_TIPO_RICEVUTA: &str = "X-TipoRicevuta";
+pub const X_VERIFICA_SICUREZZA: &str = "X-VerificaSicurezza";
+pub const X_MITTENTE: &str = "X-Mittente";
 pub const X_RIFERIMENTO: &str = "X-Riferimento-Message-ID";
 /// Certification data (§4.4).
 pub const DATICERT: &str = "daticert.xml";
 /// The original message (§4.3.4).
 pub const POSTACERT: &str = "postacert.eml";
+/// The value of `X-VerificaSicurezza` (§3.1.3, §3.2.4).
+pub const SECURITY_ERROR: &str = "errore";
 /// The value of `X-Trasporto` in an anomaly envelope (§3.2.2).
 pub const ANOMALY: &str = "errore";
 pub const ANOMALY_SUBJECT: &str = "ANOMALIA MESSAGGIO:";
@@ -71,9 +75,11 @@ impl Kind {
         }
     }
 
-    /// What stands before the original subject.
-    pub fn subject_prefix(self) -> &'static str {
+    /// What stands before the original subject; viruses have prefixes of their own (§3.1.3, §3.2.4).
+    pub fn subject_prefix(self, error: ErrorType) -> &'static str {
         match self {
+            Self::NonAcceptance if error == ErrorType::Virus => "AVVISO DI NON ACCETTAZIONE PER VIRUS:",
+            Self::NonDelivery if error == ErrorType::Virus => "AVVISO DI MANCATA CONSEGNA PER VIRUS:",
             Self::TransportEnvelope => "POSTA CERTIFICATA:",
             Self::ServerUserAcceptance => "ACCETTAZIONE:",
             Self::NonAcceptance => "AVVISO DI NON ACCETTAZIONE:",

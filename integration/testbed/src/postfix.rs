@@ -47,7 +47,7 @@ impl Postfix {
 
         let shipped = repository().join("postfix-conf");
         let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
-        let main = [site_values(site, neighbours), extra.to_owned(), read(shipped.join("main.cf"))?].join("\n");
+        let main = [site_values(site, neighbours), read(shipped.join("main.cf"))?, extra.to_owned()].join("\n");
         fs::write(configuration.join("main.cf"), main)?;
         let master = configuration.join("master.cf");
         fs::write(&master, read(DEBIAN_MASTER.into())?)?;
@@ -151,6 +151,8 @@ inet_interfaces = loopback-only
 smtp_bind_address = {address}
 inet_protocols = ipv4
 smtp_dns_support_level = disabled
+# As the DNS would answer: a domain without a route does not exist.
+default_transport = error:5.1.2 Domain not found
 # Nothing on this host is delivered to accounts of the machine.
 mydestination =
 notify_classes =

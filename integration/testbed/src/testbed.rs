@@ -55,7 +55,7 @@ impl Plan {
         self.host(name, users, false)
     }
 
-    /// Adds lines to main.cf of the host planned last.
+    /// Adds lines to the end of main.cf, where they win, of the host planned last.
     pub fn with_postfix(mut self, lines: &str) -> Self {
         self.hosts.iter_mut().last().into_iter().for_each(|host| host.postfix.push_str(lines));
         self

@@ -4,20 +4,28 @@
 //! same entry of the log always gives the same octets.
 
 mod delivery;
+mod non_acceptance;
 mod non_delivery;
 mod server_server_acceptance;
 mod server_user_acceptance;
+mod timeout_delivery_error;
+mod virus_delivery_error;
+mod virus_detection;
 
 pub use delivery::delivery;
+pub use non_acceptance::{non_acceptance, non_acceptance_for_virus};
 pub use non_delivery::{Failure, non_delivery};
 pub use server_server_acceptance::server_server_acceptance;
 pub use server_user_acceptance::server_user_acceptance;
+pub use timeout_delivery_error::{TimeoutNotice, timeout_delivery_error};
+pub use virus_delivery_error::virus_delivery_error;
+pub use virus_detection::virus_detection;
 
 use crate::message::Pieces;
 use crate::message::body::{ReadableText, Unsigned};
 use crate::message::certification_data::CertificationData;
 use crate::message::encode::unstructured;
-use crate::message::wire;
+use crate::message::wire::{self, ErrorType, Kind};
 use crate::model::{Address, Msgid, Provider, TemporalReference};
 
 /// A notification before it is put together and signed.
@@ -34,17 +42,22 @@ pub struct Notification {
 impl Notification {
     /// The message without its signature. `Date` and text carry the instant of the certification data (§4.1).
     pub fn compose(self, provider: &Provider) -> Unsigned {
-        let CertificationData { kind, facts, at, .. } = &self.data;
+        let CertificationData { kind, error, facts, at, .. } = &self.data;
         let reference = facts.msgid.clone().unwrap_or_else(|| facts.id.bracketed());
-        let header = vec![
+        let mut header = vec![
             (wire::X_RICEVUTA, kind.token().to_owned()),
             ("Date", at.date_field()),
-            ("Subject", unstructured("Subject", kind.subject_prefix(), facts.subject_text())),
+            ("Subject", unstructured("Subject", kind.subject_prefix(*error), facts.subject_text())),
             ("From", provider.sending_address.to_string()),
             ("To", self.to.to_string()),
             ("Message-ID", self.id.to_string()),
             (wire::X_RIFERIMENTO, reference.to_string()),
         ];
+        match (kind, error) {
+            (Kind::VirusDetection, _) => header.push((wire::X_MITTENTE, facts.sender.to_string())),
+            (_, ErrorType::Virus) => header.push((wire::X_VERIFICA_SICUREZZA, wire::SECURITY_ERROR.to_owned())),
+            _ => {}
+        }
         Unsigned::compose(header, &self.id, &self.text, Some(self.data.to_xml()), self.original)
     }
 }

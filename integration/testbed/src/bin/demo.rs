@@ -33,7 +33,7 @@ const EXPECTED: [(&str, &str, usize, &str); 5] = [
     ("beta", "bruno", 1, "the envelope"),
     ("alfa", "carla", 1, "the envelope"),
     ("gamma", "mario", 1, "the envelope, as ordinary mail"),
-    ("alfa", "ricevute", 1, "beta's take-charge for bruno, in alfa's service mailbox"),
+    ("alfa", "ricevute", 2, "the take-charges: its own for carla, beta's for bruno"),
 ];
 
 /// A PDF of one empty page.
