@@ -9,7 +9,8 @@
 //!
 //! Whatever is not answered 2xx Postfix offers again. A committed step is not repeated, its receipt is sent again
 //! unchanged. A fault is a 4xx for every recipient whose work is not finished; nothing is ever accepted on a fault.
-//! Messages that are not correct envelopes pass to the mailbox server, whose answers pass back.
+//! Messages that are not correct envelopes pass to the mailbox server, whose answers pass back; only a correct envelope
+//! gives receipts (§3.3.1).
 
 pub mod entries;
 mod envelope;
