@@ -30,7 +30,7 @@ fn event(line: &str) -> Option<Event> {
     let (line, sequence) = line.rsplit_once(" #")?;
     let (line, queue_id) = ending(line, " queue ");
     // The provider's name may hold anything but stands between brackets.
-    let line = line.rsplit_once(" [").map_or(line, |(before, _)| before);
+    let line = line.split_once(" [").map_or(line, |(before, _)| before);
     let (line, told_by) = ending(line, " told by ");
     let mut words = line.split_whitespace();
     let instant = [words.next()?, words.next()?, words.next()?].join(" ");
