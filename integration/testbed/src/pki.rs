@@ -179,6 +179,18 @@ impl Pki {
         Ok(Identity { key, certificate, chain })
     }
 
+    /// Signs a MIME entity as a mail program does: the header fields and the body that it becomes (RFC 8551 §3.5.3).
+    pub fn sign(&self, identity: &Identity, entity: &[u8]) -> Result<(String, Vec<u8>)> {
+        let intermediate = self.path("provider-ca", "pem");
+        let (certificate, key) = (text(&identity.certificate)?, text(&identity.key)?);
+        let signer = ["-signer", certificate, "-inkey", key, "-certfile", text(&intermediate)?];
+        let signed = openssl(&[&["cms", "-sign", "-crlfeol", "-nosmimecap"], &signer[..]].concat(), entity)?;
+        // OpenSSL ends its own lines with LF and the signed ones with CRLF.
+        let signed = String::from_utf8(signed)?.replace("\r\n", "\n").replace('\n', "\r\n");
+        let (header, body) = signed.split_once("\r\n\r\n").context("openssl cms made no header")?;
+        Ok((format!("{header}\r\n"), body.as_bytes().to_vec()))
+    }
+
     fn path(&self, name: &str, extension: &str) -> PathBuf {
         self.folder.join(format!("{name}.{extension}"))
     }

@@ -55,6 +55,12 @@ impl Plan {
         self.host(name, users, false)
     }
 
+    /// Takes a mailbox from the host planned last, such as a service mailbox that is to be an alias.
+    pub fn without_mailbox(mut self, user: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.users.retain(|name| name != user));
+        self
+    }
+
     /// Adds lines to the end of main.cf, where they win, of the host planned last.
     pub fn with_postfix(mut self, lines: &str) -> Self {
         self.hosts.iter_mut().last().into_iter().for_each(|host| host.postfix.push_str(lines));
