@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms without clock, file, socket, device or chance.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "access_point",
     "delivery_point",
     "directory",
@@ -14,6 +14,7 @@ const PURE: [&str; 9] = [
     "message",
     "model",
     "smime",
+    "virus",
 ];
 
 const OUTSIDE: [&str; 13] = [
@@ -33,10 +34,11 @@ const OUTSIDE: [&str; 13] = [
 ];
 
 /// For each room, what it may use of the others.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("legal_log", &["model"]),
     ("identity", &["model"]),
+    ("virus", &["model"]),
     ("directory", &["model"]),
     ("smime", &["model"]),
     ("message", &["model"]),

@@ -35,6 +35,7 @@
 //! | [`smime`] | whether a signature and its signer hold | §2.1, §5.5 |
 //! | [`directory`] | whose certificate and whose domain | §4.5 |
 //! | [`identity`] | which login owns which address | §5.2 |
+//! | [`virus`] | what a scanner's finding forces, how long an infected message is kept | §2.2.4 |
 //! | [`legal_log`] | what an entry is, and when two are the same fact | §2.3 |
 //! | [`model`] | which values exist | |
 //!
@@ -69,3 +70,4 @@ pub mod message;
 pub mod model;
 pub mod operations;
 pub mod smime;
+pub mod virus;

@@ -1,6 +1,6 @@
 //! The one time of one operation and its format for users (§4.1, §4.2).
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
 use std::sync::LazyLock;
 
 /// Legal Italian time. The zone database is compiled in, so the lookup cannot fail on a machine without one.
@@ -22,6 +22,11 @@ impl TemporalReference {
     /// Seconds since 1970-01-01 00:00 UTC.
     pub fn unix(self) -> i64 {
         self.0
+    }
+
+    /// The day, legal Italian time.
+    pub fn date(self) -> Date {
+        self.zoned().date()
     }
 
     /// `dd/mm/yyyy`, legal Italian time (§4.2).
@@ -60,6 +65,7 @@ mod tests {
             (summer.day(), summer.time(), summer.zone()),
             ("15/07/2024".into(), "10:30:45".into(), "+0200".into())
         );
+        assert_eq!(summer.date().to_string(), "2024-07-15");
         assert_eq!(summer.date_field(), "Mon, 15 Jul 2024 10:30:45 +0200");
         let winter = TemporalReference::from_unix(1_705_311_045);
         assert_eq!((winter.time(), winter.zone()), ("10:30:45".into(), "+0100".into()));

@@ -10,6 +10,7 @@ pub mod ports;
 pub mod receive;
 pub mod submit;
 pub mod triggers;
+pub mod virus_guard;
 
 use crate::message::body::Signed;
 

@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 
 use crate::legal_log::{Entry, Recorded};
 use bytes::Bytes;
 
 use crate::message::Pieces;
 use crate::model::{PecMsgid, TemporalReference};
+use crate::virus::{Place, Verdict, VirusName};
 
 /// The event log (§2.3). A fact is told to anybody only after `record` returned it.
 pub trait EventLog: Send + Sync + 'static {
@@ -115,4 +117,42 @@ pub trait Instruments: Send + Sync + 'static {
 
     /// 128 bits that nobody can foretell.
     fn chance(&self) -> u128;
+}
+
+/// What a port answers that is held as a `dyn` value.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The virus scanner (clamd).
+pub trait Scanner: Send + Sync + 'static {
+    /// Looks at a whole message. After an error nothing is known of it.
+    fn scan<'a>(&'a self, message: &'a Pieces) -> Pending<'a, Result<Verdict, ScanFault>>;
+}
+
+/// There is no verdict: answer 4xx.
+#[derive(Debug, thiserror::Error)]
+#[error("not scanned for viruses")]
+pub struct ScanFault(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// The store of infected messages (§2.2.4).
+pub trait VirusStore: Send + Sync + 'static {
+    /// Makes a message durable, with what is known of it; kept again it is the same one. Returns its name in the store.
+    fn keep<'a>(&'a self, message: &'a Pieces, about: &'a Infected) -> Pending<'a, Result<String, StoreFault>>;
+}
+
+/// An infected message was not stored: answer 4xx, tell nobody.
+#[derive(Debug, thiserror::Error)]
+#[error("the infected message could not be stored")]
+pub struct StoreFault(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// What the store keeps beside an infected message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Infected {
+    /// The same in every attempt at the same message.
+    pub at: TemporalReference,
+    pub place: Place,
+    pub id: PecMsgid,
+    pub queue_id: String,
+    pub sender: String,
+    pub recipients: Vec<String>,
+    pub virus: VirusName,
 }
