@@ -41,6 +41,7 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
         return Err(Unusable(problems));
     };
     warnings.extend(directory_warnings(config, &directory, &signer));
+    warnings.extend(virus_warning(config));
     let own = ProviderRecord::own(&config.provider, signer.certificate().der().to_vec());
     let current = Current {
         provider: config.provider.clone(),
@@ -160,6 +161,16 @@ fn directory_warnings(config: &Config, directory: &Directory, signer: &Signer) -
     warnings
 }
 
+/// Without a scanner the daemon runs, for a trial; a provider may not.
+fn virus_warning(config: &Config) -> Option<String> {
+    config.virus.clamd.is_none().then(|| {
+        let place = config.location("virus.clamd");
+        format!(
+            "{place}: NO VIRUS SCANNER, messages pass unseen; a provider must scan (§3.1.3): set it to clamd's socket"
+        )
+    })
+}
+
 fn collect<T>(problems: &mut Vec<String>, result: Result<T, String>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
 }
@@ -169,7 +180,7 @@ fn read(path: &Path, place: &str) -> Result<Vec<u8>, String> {
 }
 
 /// An error with its causes behind the place it belongs to.
-fn told(place: &str, error: &dyn Error) -> String {
+pub fn told(place: &str, error: &dyn Error) -> String {
     let mut text = format!("{place}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {

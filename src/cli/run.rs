@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::{Gid, Group};
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,17 +10,20 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::Failure;
-use super::load::{Loaded, load};
+use super::load::{Loaded, load, told};
+use crate::adapters::clamd::Clamd;
 use crate::adapters::hop_server::HopServer;
 use crate::adapters::instruments::SystemInstruments;
 use crate::adapters::milter::{self, Milter, Role};
 use crate::adapters::relay::{self, DovecotLmtp, PostfixInjection};
 use crate::adapters::sqlite::SqliteLog;
+use crate::adapters::virus_storage::VirusStorage;
 use crate::adapters::{lmtp, socket};
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, LocalEndpoint};
 use crate::operations::current::Handle;
 use crate::operations::deliver::Hop;
 use crate::operations::ports::Instruments;
+use crate::operations::virus_guard::VirusGuard;
 
 pub fn run(path: &Path) -> Result<bool, Failure> {
     start_logging();
@@ -57,7 +61,9 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
         Endpoint::Tcp(address) => relay::Endpoint::Tcp(*address),
     };
     let injection = relay::Endpoint::Tcp(config.postfix.inject.socket_addr());
+    let viruses = virus_guard(&config)?;
     let hop = Hop {
+        viruses: viruses.clone(),
         current: current.clone(),
         log: log.clone(),
         mailboxes: DovecotLmtp::new(mailboxes, &hostname),
@@ -69,12 +75,19 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
         let mut stopping = stopping.clone();
         async move { _ = stopping.wait_for(|stop| *stop).await }
     };
-    let milter_of = |role| Milter { role, current: current.clone(), instruments: SystemInstruments, message_limit };
+    let milter_of = |role| Milter {
+        role,
+        current: current.clone(),
+        instruments: SystemInstruments,
+        message_limit,
+        viruses: viruses.clone(),
+    };
     let access = tokio::spawn(milter::serve(access, milter_of(Role::Access), stopped()));
     let incoming = tokio::spawn(milter::serve(incoming, milter_of(Role::Incoming), stopped()));
     // An envelope is larger than the message it carries, by its texts, certification data and signature.
     let settings = lmtp::Settings { hostname, message_limit: message_limit.saturating_add(ENVELOPE_ROOM) };
     let hop = tokio::spawn(lmtp::serve(lmtp_listener, Arc::new(HopServer(hop)), settings, stopped()));
+    tokio::spawn(purge_daily(VirusStorage::at(&config.virus.store)));
     info!(provider = %config.provider.name, "serving");
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
 
@@ -93,6 +106,35 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
 
 /// Room for what an envelope adds: certification data and texts of 500 recipients, certificates, inherited headers.
 const ENVELOPE_ROOM: usize = 2 * 1024 * 1024;
+
+/// Scanner and store; the store is made before anything could have to be put there.
+fn virus_guard(config: &Config) -> Result<VirusGuard, Failure> {
+    let endpoint = match &config.virus.clamd {
+        None => return Ok(VirusGuard::off()),
+        Some(LocalEndpoint::Unix(socket)) => relay::Endpoint::Unix(socket.path().to_owned()),
+        Some(LocalEndpoint::Tcp(address)) => relay::Endpoint::Tcp(address.socket_addr()),
+    };
+    let store =
+        VirusStorage::open(&config.virus.store).map_err(|error| told(&config.location("virus.store"), &error))?;
+    Ok(VirusGuard::new(Clamd::new(endpoint, Duration::from_secs(config.virus.timeout_seconds)), store))
+}
+
+/// Removes infected messages that are past their retention (§2.2.4), now and once a day.
+async fn purge_daily(store: VirusStorage) {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut days = tokio::time::interval(DAY);
+    loop {
+        days.tick().await;
+        let (store, today) = (store.clone(), SystemInstruments.now().date());
+        match tokio::task::spawn_blocking(move || store.purge(today)).await {
+            Ok(Ok(removed)) => {
+                removed.iter().for_each(|day| info!(%day, "infected messages removed after 30 months"));
+            }
+            Ok(Err(error)) => error!(%error, "infected messages could not be removed after 30 months"),
+            Err(error) => error!(%error, "infected messages could not be removed after 30 months"),
+        }
+    }
+}
 
 /// Reloads on SIGHUP; returns on SIGTERM or SIGINT.
 async fn until_terminated(path: &Path, started_with: &Config, current: &Handle) -> Result<(), Failure> {
@@ -120,7 +162,7 @@ async fn reload(path: &Path, started_with: &Config, current: &Handle) {
         Ok((config, loaded)) => {
             report(&loaded.warnings);
             if config.needs_restart_after(started_with) {
-                warn!("listen, postfix, dovecot, log and limits.message_bytes change with a restart only");
+                warn!("listen, postfix, dovecot, log, virus and limits.message_bytes change with a restart only");
             }
             let domains = loaded.current.directory.domains();
             current.replace(loaded.current);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use crate::config::{Limits, Listen, Problem};
+use crate::config::{Limits, Listen, Problem, Virus};
 use crate::model::Provider;
 
 /// The local part that every provider's own messages come from (§2.2.6, §3.1.4).
@@ -12,6 +12,9 @@ const SENDING_LOCAL_PART: &str = "posta-certificata";
 /// The decree's megabyte is taken as the smaller one: 30 of them are always accepted (DM 2-11-2005 art. 12).
 const LEAST_BYTES: u64 = 30_000_000;
 const LEAST_RECIPIENTS: u64 = 50;
+
+/// Postfix waits five minutes for a milter, and ten for the hop, which has to deliver besides.
+const MOST_SCAN_SECONDS: u64 = 240;
 
 /// Which files hold the signing key and its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,12 @@ pub(super) fn limits(limits: &Limits) -> Vec<Found> {
     .filter(|(_, found, least)| found < least)
     .map(|(key, found, least)| (key, Problem::BelowDecree { found, least }))
     .collect()
+}
+
+pub(super) fn virus(virus: &Virus) -> Option<Found> {
+    let found = virus.timeout_seconds;
+    (!(1..=MOST_SCAN_SECONDS).contains(&found))
+        .then_some(("virus.timeout_seconds", Problem::Outside { found, least: 1, most: MOST_SCAN_SECONDS }))
 }
 
 pub(super) fn listen(listen: &Listen) -> Vec<Found> {

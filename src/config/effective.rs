@@ -36,7 +36,10 @@ impl fmt::Display for Config {
         print.value("listen.socket_group", &self.listen.socket_group)?;
         print.value("postfix.inject", &self.postfix.inject)?;
         print.value("dovecot.lmtp", &self.dovecot.lmtp)?;
-        print.value("log.database", &self.log.database)
+        print.value("log.database", &self.log.database)?;
+        print.optional("virus.clamd", self.virus.clamd.as_ref())?;
+        print.value("virus.timeout_seconds", &self.virus.timeout_seconds)?;
+        print.value("virus.store", &self.virus.store)
     }
 }
 

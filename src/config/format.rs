@@ -71,6 +71,8 @@ pub enum Problem {
     SameSocket(&'static str),
     #[error("found {found}, expected at least {least} (DM 2-11-2005 art. 12)")]
     BelowDecree { found: u64, least: u64 },
+    #[error("found {found}, expected {least} to {most}")]
+    Outside { found: u64, least: u64, most: u64 },
 }
 
 /// Where the keys of a configuration were set.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use check::KeySource;
 pub use format::{ConfigError, ConfigErrors, Problem};
-pub use params::{Endpoint, Engine, LoopbackAddress, UnixSocket};
+pub use params::{Endpoint, Engine, LocalEndpoint, LoopbackAddress, UnixSocket};
 
 use crate::model::Provider;
 use format::{Document, Origin};
@@ -32,6 +32,9 @@ const SOCKET_GROUP: &str = "postfix";
 const INJECTION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10025);
 const DOVECOT_SOCKET: &str = "/run/dovecot/lmtp";
 const DATABASE: &str = "/var/lib/pec-milter/log.sqlite";
+const VIRUS_STORE: &str = "/var/lib/pec-milter/virus";
+/// Far longer than ClamAV takes for 100 MB, and within the time Postfix waits for a milter (`milter_content_timeout`).
+const SCAN_SECONDS: u64 = 120;
 
 /// The whole configuration, defaults filled in. Its `Display` is a file that reads as the same configuration.
 #[derive(Debug, Clone)]
@@ -46,6 +49,7 @@ pub struct Config {
     pub postfix: Postfix,
     pub dovecot: Dovecot,
     pub log: Log,
+    pub virus: Virus,
     origin: Origin,
 }
 
@@ -121,6 +125,16 @@ pub struct Log {
     pub database: PathBuf,
 }
 
+/// The virus scanner and the store of infected messages (§2.2.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Virus {
+    /// Without it nothing is scanned, which §3.1.3 does not allow a provider.
+    pub clamd: Option<LocalEndpoint>,
+    /// How long clamd may take for one message.
+    pub timeout_seconds: u64,
+    pub store: PathBuf,
+}
+
 impl Config {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
@@ -132,8 +146,9 @@ impl Config {
     /// Whether a running daemon that started with `other` cannot take all of this over.
     pub fn needs_restart_after(&self, other: &Config) -> bool {
         let lasting = |config: &Config| {
-            let Config { listen, postfix, dovecot, log, limits, .. } = config;
-            (listen.clone(), postfix.inject, dovecot.lmtp.clone(), log.database.clone(), limits.message_bytes)
+            let Config { listen, postfix, dovecot, log, limits, virus, .. } = config;
+            let servers = (listen.clone(), postfix.inject, dovecot.lmtp.clone());
+            (servers, log.database.clone(), limits.message_bytes, virus.clone())
         };
         lasting(self) != lasting(other)
     }
@@ -163,6 +178,7 @@ impl Config {
         let inject = document.or("postfix.inject", LoopbackAddress(INJECTION));
         let lmtp = document.or("dovecot.lmtp", Endpoint::Unix(UnixSocket(DOVECOT_SOCKET.into())));
         let database = document.or("log.database", PathBuf::from(DATABASE));
+        let virus = virus(document);
         Some(Config {
             provider: provider?,
             key: key?,
@@ -174,6 +190,7 @@ impl Config {
             postfix: Postfix { inject },
             dovecot: Dovecot { lmtp },
             log: Log { database },
+            virus,
             origin: document.origin(),
         })
     }
@@ -228,6 +245,16 @@ fn listen(document: &mut Document) -> Listen {
     };
     document.note(check::listen(&listen));
     listen
+}
+
+fn virus(document: &mut Document) -> Virus {
+    let virus = Virus {
+        clamd: document.optional("virus.clamd"),
+        timeout_seconds: document.or("virus.timeout_seconds", SCAN_SECONDS),
+        store: document.or("virus.store", PathBuf::from(VIRUS_STORE)),
+    };
+    document.note(check::virus(&virus));
+    virus
 }
 
 #[cfg(test)]

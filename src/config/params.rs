@@ -52,6 +52,13 @@ pub enum Endpoint {
     Tcp(SocketAddr),
 }
 
+/// A server of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalEndpoint {
+    Unix(UnixSocket),
+    Tcp(LoopbackAddress),
+}
+
 impl UnixSocket {
     pub fn path(&self) -> &Path {
         &self.0
@@ -192,6 +199,23 @@ impl Value for LoopbackAddress {
 
     fn write(&self) -> String {
         quoted(&self.0.to_string())
+    }
+}
+
+impl Value for LocalEndpoint {
+    const FORM: &'static str = "a unix socket such as \"unix:/run/clamav/clamd.ctl\", or a loopback address and a port such as \"127.0.0.1:3310\"";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        UnixSocket::read(value)
+            .map(LocalEndpoint::Unix)
+            .or_else(|_| LoopbackAddress::read(value).map(LocalEndpoint::Tcp))
+    }
+
+    fn write(&self) -> String {
+        match self {
+            LocalEndpoint::Unix(socket) => socket.write(),
+            LocalEndpoint::Tcp(address) => address.write(),
+        }
     }
 }
 

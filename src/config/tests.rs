@@ -44,6 +44,7 @@ fn the_least_file_gives_a_whole_configuration() {
     assert_eq!(config.listen.access.path(), Path::new("/var/spool/postfix/pec-milter/access"));
     assert_eq!(config.postfix.inject.socket_addr().to_string(), "127.0.0.1:10025");
     assert_eq!(config.log.database, Path::new("/var/lib/pec-milter/log.sqlite"));
+    assert_eq!(config.virus, Virus { clamd: None, timeout_seconds: 120, store: "/var/lib/pec-milter/virus".into() });
 }
 
 #[test]
@@ -83,6 +84,10 @@ inject = "[::1]:26"
 lmtp = "192.0.2.1:24"
 [log]
 database = "/l.db"
+[virus]
+clamd = "127.0.0.1:3310"
+timeout_seconds = 30
+store = "/v"
 "#,
     )
     .unwrap();
@@ -97,6 +102,9 @@ database = "/l.db"
     assert_eq!((config.listen.lmtp.path(), config.listen.socket_group.as_str()), (Path::new("/l"), "mail"));
     assert_eq!(config.postfix.inject.socket_addr().to_string(), "[::1]:26");
     assert_eq!(config.dovecot.lmtp, Endpoint::Tcp("192.0.2.1:24".parse().unwrap()));
+    let LocalEndpoint::Tcp(clamd) = config.virus.clamd.as_ref().unwrap() else { panic!("not TCP") };
+    assert_eq!(clamd.socket_addr().to_string(), "127.0.0.1:3310");
+    assert_eq!((config.virus.timeout_seconds, config.virus.store.as_path()), (30, Path::new("/v")));
     assert_eq!(parse(&config.to_string()).unwrap().to_string(), config.to_string());
 }
 
@@ -167,6 +175,8 @@ fn values_that_are_not_of_the_form_are_refused() {
         ("[postfix]\ninject", &["\"localhost:25\"", "\"127.0.0.1\"", "\"127.0.0.1:0\"", "\"0.0.0.0:25\"", "25"]),
         ("[dovecot]\nlmtp", &["\"dovecot:24\"", "\"unix:lmtp\"", "\"127.0.0.1:70000\"", "\"/run/dovecot/lmtp\""]),
         ("[directory]\nldif", &["true", "\"https://x\""]),
+        ("[virus]\nclamd", &["\"/run/clamd\"", "\"192.0.2.1:3310\"", "\"localhost:3310\"", "false"]),
+        ("[virus]\ntimeout_seconds", &["0", "241", "\"30\""]),
     ] {
         for value in values {
             let told = errors(&format!("{LEAST}{section} = {value}\n"));
