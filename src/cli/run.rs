@@ -56,11 +56,12 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
         Endpoint::Unix(socket) => relay::Endpoint::Unix(socket.path().to_owned()),
         Endpoint::Tcp(address) => relay::Endpoint::Tcp(*address),
     };
+    let mailboxes = Arc::new(DovecotLmtp::new(mailboxes, &hostname));
     let injection = relay::Endpoint::Tcp(config.postfix.inject.socket_addr());
     let hop = Hop {
         current: current.clone(),
         log: log.clone(),
-        mailboxes: DovecotLmtp::new(mailboxes, &hostname),
+        mailboxes: mailboxes.clone(),
         injection: PostfixInjection::new(injection, &hostname),
         instruments: SystemInstruments,
     };
@@ -69,7 +70,13 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
         let mut stopping = stopping.clone();
         async move { _ = stopping.wait_for(|stop| *stop).await }
     };
-    let milter_of = |role| Milter { role, current: current.clone(), instruments: SystemInstruments, message_limit };
+    let milter_of = |role| Milter {
+        role,
+        current: current.clone(),
+        mailboxes: mailboxes.clone(),
+        instruments: SystemInstruments,
+        message_limit,
+    };
     let access = tokio::spawn(milter::serve(access, milter_of(Role::Access), stopped()));
     let incoming = tokio::spawn(milter::serve(incoming, milter_of(Role::Incoming), stopped()));
     // An envelope is larger than the message it carries, by its texts, certification data and signature.
