@@ -60,13 +60,14 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
         Endpoint::Unix(socket) => relay::Endpoint::Unix(socket.path().to_owned()),
         Endpoint::Tcp(address) => relay::Endpoint::Tcp(*address),
     };
+    let mailboxes = Arc::new(DovecotLmtp::new(mailboxes, &hostname));
     let injection = relay::Endpoint::Tcp(config.postfix.inject.socket_addr());
     let viruses = virus_guard(&config)?;
     let hop = Hop {
         viruses: viruses.clone(),
         current: current.clone(),
         log: log.clone(),
-        mailboxes: DovecotLmtp::new(mailboxes, &hostname),
+        mailboxes: mailboxes.clone(),
         injection: PostfixInjection::new(injection, &hostname),
         instruments: SystemInstruments,
     };
@@ -78,6 +79,7 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     let milter_of = |role| Milter {
         role,
         current: current.clone(),
+        mailboxes: mailboxes.clone(),
         instruments: SystemInstruments,
         message_limit,
         viruses: viruses.clone(),

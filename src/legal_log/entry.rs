@@ -92,7 +92,7 @@ impl Slot {
         Slot(format!("arrival {queue_id}"))
     }
 
-    /// One acceptance per transaction.
+    /// One acceptance or non-acceptance per transaction, never both.
     pub fn acceptance(id: &PecMsgid) -> Self {
         Slot(format!("acceptance {id}"))
     }

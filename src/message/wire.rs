@@ -20,6 +20,14 @@ pub const ANOMALY_SUBJECT: &str = "ANOMALIA MESSAGGIO:";
 /// What stands before the sender in the display name of an envelope (§3.1.5).
 pub const ON_BEHALF_OF: &str = "Per conto di: ";
 
+/// What an ordinary sender is told by mailboxes that take no ordinary mail; he may know no Italian.
+pub const ONLY_CERTIFIED_MAIL: &str =
+    "la casella accetta solo posta certificata / this mailbox accepts certified mail (PEC) only";
+/// The name of an attached message that has none, in a brief receipt (§3.3.2.2).
+pub const UNNAMED_MESSAGE: &str = "messaggio.eml";
+/// What stands behind the name of a part whose hash takes its place (§3.3.2.2).
+pub const HASH_SUFFIX: &str = ".hash";
+
 /// The kinds of certified message, as the `tipo` of the certification data tells them apart (§4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {

@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a socket or a file.
 
 pub(crate) mod address;
+mod mailbox_table;
 mod msgid;
 mod provider;
 mod receipt_type;
@@ -10,6 +11,7 @@ mod recipient;
 mod temporal_reference;
 
 pub use address::{Address, Domain, InvalidAddress};
+pub use mailbox_table::{MailboxTable, MailboxTableError};
 pub use msgid::{InvalidMsgid, Msgid, PecMsgid};
 pub use provider::Provider;
 pub use receipt_type::ReceiptType;

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::access_point::Limits;
+use crate::access_point::{Limits, ReceiptDefaults};
 use crate::directory::Directory;
 use crate::identity::SenderMap;
-use crate::incoming_point::Standards;
+use crate::incoming_point::{OrdinaryMail, Standards};
 use crate::message::body::{Signed, Unsigned};
 use crate::model::{Address, Provider, TemporalReference};
 use crate::smime::{Sha1Policy, Signer, SigningError, Trust};
@@ -19,6 +19,8 @@ pub struct Current {
     pub directory: Directory,
     pub senders: SenderMap,
     pub limits: Limits,
+    pub receipts: ReceiptDefaults,
+    pub ordinary: OrdinaryMail,
 }
 
 impl Current {

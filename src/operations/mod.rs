@@ -13,6 +13,7 @@ pub mod triggers;
 pub mod virus_guard;
 
 use crate::message::body::Signed;
+use crate::model::Address;
 
 /// What a milter puts in the place of a message.
 #[derive(Debug)]
@@ -20,7 +21,18 @@ pub struct Replacement {
     pub message: Signed,
     /// The fields of the message that stay where they are.
     pub inherited: &'static [&'static str],
+    /// Where it goes, if not where the message went.
+    pub envelope: Option<NewEnvelope>,
     pub triggers: Vec<triggers::Trigger>,
     /// One line for the administrator's log.
     pub summary: String,
+}
+
+/// The SMTP envelope that takes the place of a message's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEnvelope {
+    /// The reverse path; none where it stays.
+    pub sender: Option<Address>,
+    /// All forward paths without angle brackets, but for the triggers.
+    pub recipients: Vec<String>,
 }

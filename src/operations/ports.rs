@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::legal_log::{Entry, Recorded};
 use bytes::Bytes;
@@ -90,6 +91,20 @@ pub trait Mailboxes: Send + Sync + 'static {
     ///
     /// A fault before the server answered for a recipient (no connection, connection lost) is a 4xx reply for it.
     fn deliver(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send;
+
+    /// Asks whether it would take a message now, and hands over nothing; replies as with [`Mailboxes::deliver`].
+    fn would_take(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send;
+}
+
+/// The hop and the incoming milter share the connections to one server.
+impl<M: Mailboxes> Mailboxes for Arc<M> {
+    fn deliver(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send {
+        M::deliver(self, mail)
+    }
+
+    fn would_take(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send {
+        M::would_take(self, mail)
+    }
 }
 
 /// The way back into Postfix, past the milters.

@@ -16,7 +16,7 @@ use indymilter::Config;
 use tokio::net::UnixListener;
 
 use crate::operations::current::Handle;
-use crate::operations::ports::Instruments;
+use crate::operations::ports::{Instruments, Mailboxes};
 
 /// Which of the two milters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,11 @@ pub enum Role {
 }
 
 /// What a milter works with.
-pub struct Milter<T> {
+pub struct Milter<M, T> {
     pub role: Role,
     pub current: Handle,
+    /// Asked about what is not certified, so the incoming milter's alone.
+    pub mailboxes: M,
     pub instruments: T,
     /// The largest message, in octets; Postfix's `message_size_limit` should be larger by the envelope.
     pub message_limit: usize,
@@ -40,9 +42,9 @@ pub struct Milter<T> {
 const MOST_CONNECTIONS: usize = 1000;
 
 /// Serves Postfix's smtpd processes until `shutdown`; messages in work are finished.
-pub async fn serve<T: Instruments + Clone>(
+pub async fn serve<M: Mailboxes, T: Instruments + Clone>(
     listener: UnixListener,
-    milter: Milter<T>,
+    milter: Milter<M, T>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let config = Config { max_connections: MOST_CONNECTIONS, ..Default::default() };

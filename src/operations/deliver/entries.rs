@@ -8,7 +8,7 @@ use crate::legal_log::{Entry, EventKind, Slot};
 use crate::message::certification_data::CertificationData;
 use crate::message::notification::Failure;
 use crate::message::wire;
-use crate::model::{Address, Msgid, ReceiptType, TemporalReference};
+use crate::model::{Address, Msgid, ReceiptType, Recipient, TemporalReference};
 use crate::operations::triggers::Trigger;
 
 /// The certified facts of an envelope, as the arrival's details keep them.
@@ -67,11 +67,7 @@ impl Author<'_> {
             triggers: triggers.iter().map(|trigger| trigger.address().to_owned()).collect(),
             mail_receipt: self.message.mail_receipt.to_string(),
             accepted: accepted.unix(),
-            recipients: facts
-                .recipients
-                .iter()
-                .map(|one| (one.address.to_string(), wire::recipient_token(one.kind).to_owned()))
-                .collect(),
+            recipients: tokens(&facts.recipients),
             replies: facts.replies.clone(),
             requested: wire::receipt_token(requested.unwrap_or_default()).to_owned(),
         };
@@ -125,6 +121,24 @@ impl Author<'_> {
         }
     }
 
+    /// Our own notice that a submission was not accepted, on its way to the sender. The notice is made by the milter and
+    /// not from this entry, which holds the same facts (§2.3).
+    pub fn non_acceptance(&self) -> Entry {
+        let data = &self.message.data;
+        let details = serde_json::json!({
+            "defects": data.error_text,
+            "error": data.error.token(),
+            "recipients": tokens(&data.facts.recipients),
+            "replies": data.facts.replies,
+        });
+        Entry {
+            notification: self.message.id.clone(),
+            details: Some(details.to_string()),
+            slot: Some(Slot::acceptance(&data.facts.id)),
+            ..self.entry(EventKind::NonAcceptance, data.at)
+        }
+    }
+
     /// Another provider's notification on its way to a mailbox.
     pub fn notification_received(&self, mailboxes: &[String]) -> Entry {
         let data = &self.message.data;
@@ -171,6 +185,11 @@ impl Author<'_> {
             slot: None,
         }
     }
+}
+
+/// The recipients with their `tipo`.
+fn tokens(recipients: &[Recipient]) -> Vec<(String, String)> {
+    recipients.iter().map(|one| (one.address.to_string(), wire::recipient_token(one.kind).to_owned())).collect()
 }
 
 /// What one recipient's outcome is when several mailboxes stand behind it: stored as soon as one holds the message,

@@ -27,6 +27,7 @@ use crate::legal_log::{Entry, EventKind, Slot};
 use crate::message::Pieces;
 use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::header::Header;
+use crate::message::wire::Kind;
 use crate::model::{Address, TemporalReference};
 use crate::smime::SigningError;
 
@@ -146,6 +147,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         let entry = match what {
             Classification::Notification(message) if !is_own(current, message) => {
                 entries::Author { queue_id: &file.queue_id, message, at }.notification_received(&mailboxes)
+            }
+            Classification::Notification(message) if message.data.kind == Kind::NonAcceptance => {
+                entries::Author { queue_id: &file.queue_id, message, at }.non_acceptance()
             }
             Classification::NotCorrect { provider, reason: AnomalyReason::AnomalyEnvelope(_) }
                 if *provider == current.provider.name =>
