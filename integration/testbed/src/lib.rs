@@ -10,12 +10,14 @@
 mod daemon;
 mod dovecot;
 mod host;
+mod judgement;
 pub mod ldif;
 pub mod mailbox;
 mod network;
 pub mod pki;
 mod postfix;
 mod process;
+mod received;
 pub mod referee;
 mod scratch;
 pub mod smtp;
@@ -25,6 +27,7 @@ mod wire;
 
 pub use daemon::Daemon;
 pub use host::{Host, Site, User};
+pub use received::Received;
 pub use smtp::{Dialogue, Port};
 pub use testbed::{Plan, Testbed};
 pub use wait::{PATIENCE, wait_until};

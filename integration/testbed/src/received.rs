@@ -1,0 +1,162 @@
+//! One message of a mailbox, taken apart with code of its own: a test must not read with what it tests.
+//!
+//! Everything here is exact octets. What is asked for and absent is an error that names the mailbox and shows the header.
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use memchr::memmem;
+use roxmltree::Document;
+
+/// A message with the mailbox it was found in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub mailbox: String,
+    pub bytes: Vec<u8>,
+}
+
+impl Received {
+    /// The unfolded values of all header fields of a name.
+    pub fn fields(&self, name: &str) -> Vec<String> {
+        Entity(&self.bytes).fields(name)
+    }
+
+    /// The unfolded value of the first header field of a name.
+    pub fn field(&self, name: &str) -> Option<String> {
+        self.fields(name).into_iter().next()
+    }
+
+    /// The header as text, for failures.
+    pub fn header(&self) -> String {
+        String::from_utf8_lossy(Entity(&self.bytes).header()).into_owned()
+    }
+
+    /// `accettazione`, `avvenuta-consegna`, …: what the header says it is; `ordinary` without such a field.
+    pub fn kind(&self) -> String {
+        self.field("X-Ricevuta").or_else(|| self.field("X-Trasporto")).unwrap_or_else(|| "ordinary".to_owned())
+    }
+
+    /// Whether the header says that it is of this kind.
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind() == kind
+    }
+
+    /// The first part of the outer multipart/signed, with its own header.
+    pub fn signed_part(&self) -> Result<Vec<u8>> {
+        Ok(Entity(&self.bytes).parts().first().with_context(|| self.lacks("a first part"))?.0.to_vec())
+    }
+
+    /// The content of the part of this file name, as it travelled: not decoded. Attached messages are not entered.
+    pub fn attachment(&self, file_name: &str) -> Option<Vec<u8>> {
+        Entity(&self.bytes).named(file_name).map(|part| part.body().to_vec())
+    }
+
+    /// postacert.eml.
+    pub fn original(&self) -> Result<Vec<u8>> {
+        self.attachment("postacert.eml").with_context(|| self.lacks("postacert.eml"))
+    }
+
+    /// daticert.xml.
+    pub fn certification_data(&self) -> Result<String> {
+        let encoded = self.attachment("daticert.xml").with_context(|| self.lacks("daticert.xml"))?;
+        let encoded: Vec<u8> = encoded.into_iter().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        Ok(String::from_utf8(STANDARD.decode(encoded)?)?)
+    }
+
+    /// The texts of all elements of this name in daticert.xml.
+    pub fn certified(&self, element: &str) -> Result<Vec<String>> {
+        let xml = self.certification_data()?;
+        let document = Document::parse(&xml)?;
+        let found = document.descendants().filter(|node| node.has_tag_name(element));
+        Ok(found.map(|node| node.text().unwrap_or_default().to_owned()).collect())
+    }
+
+    /// One attribute of every element of this name in daticert.xml.
+    pub fn certified_attributes(&self, element: &str, attribute: &str) -> Result<Vec<String>> {
+        let xml = self.certification_data()?;
+        let document = Document::parse(&xml)?;
+        let found = document.descendants().filter(|node| node.has_tag_name(element));
+        Ok(found.map(|node| node.attribute(attribute).unwrap_or_default().to_owned()).collect())
+    }
+
+    /// Which transaction it belongs to; anomaly envelopes and ordinary mail belong to none.
+    pub fn transaction(&self) -> Option<String> {
+        self.certified("identificativo").ok()?.into_iter().next()
+    }
+
+    fn lacks(&self, what: &str) -> String {
+        format!("a message in {} has no {what}:\n{}", self.mailbox, self.header())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entity<'a>(&'a [u8]);
+
+impl<'a> Entity<'a> {
+    /// With the line end of the last field.
+    fn header(self) -> &'a [u8] {
+        memmem::find(self.0, b"\r\n\r\n").map_or(self.0, |end| &self.0[..end + 2])
+    }
+
+    fn body(self) -> &'a [u8] {
+        memmem::find(self.0, b"\r\n\r\n").map_or(&[], |end| &self.0[end + 4..])
+    }
+
+    fn fields(self, name: &str) -> Vec<String> {
+        let header = String::from_utf8_lossy(self.header());
+        let unfolded = header.replace("\r\n ", " ").replace("\r\n\t", " ");
+        let fields = unfolded.lines().filter_map(|line| line.split_once(':'));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).collect()
+    }
+
+    /// A parameter of a field, the way pec-milter and OpenSSL write them.
+    fn parameter(self, field: &str, name: &str) -> Option<String> {
+        let value = self.fields(field).into_iter().next()?;
+        let (_, rest) = value.split_once(&format!("{name}="))?;
+        let text = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next(),
+            None => rest.split([';', ' ']).next(),
+        };
+        text.map(str::to_owned)
+    }
+
+    fn parts(self) -> Vec<Entity<'a>> {
+        let Some(boundary) = self.parameter("Content-Type", "boundary") else { return Vec::new() };
+        let delimiter = format!("--{boundary}");
+        let body = self.body();
+        let starts_line = |at: &usize| *at == 0 || body[..*at].ends_with(b"\r\n");
+        let marks: Vec<usize> = memmem::find_iter(body, &delimiter).filter(starts_line).collect();
+        let part = |pair: &[usize]| {
+            let begin = memmem::find(&body[pair[0]..], b"\r\n").map_or(body.len(), |end| pair[0] + end + 2);
+            // The line end before a delimiter belongs to the delimiter.
+            Entity(&body[begin..(pair[1] - 2).max(begin)])
+        };
+        marks.windows(2).map(part).collect()
+    }
+
+    fn named(self, file_name: &str) -> Option<Entity<'a>> {
+        if self.parameter("Content-Type", "name").as_deref() == Some(file_name) {
+            return Some(self);
+        }
+        self.parts().into_iter().find_map(|part| part.named(file_name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_found_with_their_octets() {
+        let text = "X-Ricevuta: accettazione\r\nContent-Type: multipart/signed;\r\n boundary=\"s\"\r\n\r\npreamble\r\n--s\r\n\
+            Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\ntext\r\n--m\r\n\
+            Content-Type: application/xml; name=\"daticert.xml\"\r\n\r\nPGE+PGI+MTwvYj48Yj4yPC9iPjwvYT4=\r\n--m\r\n\
+            Content-Type: message/rfc822; name=\"postacert.eml\"\r\n\r\nA: 1\r\n\r\nx\r\n\r\n--m--\r\n\r\n--s\r\n\r\nsig\r\n--s--\r\n";
+        let message = Received { mailbox: "anna@alfa.example".to_owned(), bytes: text.as_bytes().to_vec() };
+        assert_eq!(message.kind(), "accettazione");
+        assert_eq!(message.certified("b").unwrap(), ["1", "2"]);
+        assert_eq!(message.original().unwrap(), b"A: 1\r\n\r\nx\r\n");
+        assert!(message.signed_part().unwrap().ends_with(b"--m--\r\n"));
+        assert_eq!(message.attachment("smime.p7s"), None);
+    }
+}
