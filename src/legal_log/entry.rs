@@ -107,6 +107,11 @@ impl Slot {
         Slot(format!("outcome {id} {}", recipient.key()))
     }
 
+    /// One notice of each kind per recipient (§3.1.6).
+    pub fn timeout(id: &PecMsgid, recipient: &Address, kind: EventKind) -> Self {
+        Slot(format!("{} {id} {}", kind.name(), recipient.key()))
+    }
+
     /// One mailbox copy, of any message, per queue file and final recipient.
     pub fn mailbox(queue_id: &str, mailbox: &str) -> Self {
         Slot(format!("mailbox {queue_id} {}", mailbox.to_ascii_lowercase()))

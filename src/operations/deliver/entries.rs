@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery_point::Outcome;
 use crate::incoming_point::CertifiedMessage;
+use crate::legal_log::details::{ReceivedNotification, recipients};
 use crate::legal_log::{Entry, EventKind, Slot};
-use crate::message::certification_data::CertificationData;
+use crate::message::certification_data::{CertificationData, TransactionFacts};
 use crate::message::notification::Failure;
 use crate::message::wire;
 use crate::model::{Address, Msgid, ReceiptType, TemporalReference};
@@ -32,6 +33,19 @@ pub struct ArrivalDetails {
 impl ArrivalDetails {
     pub fn had(&self, trigger: Trigger) -> bool {
         self.triggers.iter().any(|address| address == trigger.address())
+    }
+
+    /// The facts of the transaction that an arrival tells: what every later notification about it certifies again.
+    pub fn facts(arrival: &Entry) -> Option<TransactionFacts> {
+        let known: Self = details(arrival).filter(|_| arrival.kind == EventKind::Arrival)?;
+        Some(TransactionFacts {
+            sender: arrival.sender.as_ref()?.parse().ok()?,
+            recipients: recipients(&known.recipients)?,
+            replies: known.replies,
+            subject: arrival.subject.clone(),
+            id: arrival.pec_msgid.clone()?,
+            msgid: arrival.client_msgid.clone(),
+        })
     }
 }
 
@@ -129,17 +143,18 @@ impl Author<'_> {
     pub fn notification_received(&self, mailboxes: &[String]) -> Entry {
         let data = &self.message.data;
         let recipient = data.recipient.as_ref().map(Address::to_string);
-        let details = serde_json::json!({
-            "kind": data.kind.token(),
-            "error": data.error.token(),
-            "at": data.at.unix(),
-            "taken": data.taken.iter().map(Address::as_str).collect::<Vec<_>>(),
-            "reason": data.error_text,
-            "mailboxes": mailboxes,
-        });
+        let details = ReceivedNotification {
+            kind: data.kind.token().to_owned(),
+            error: data.error.token().to_owned(),
+            at: data.at.unix(),
+            recipients: data.facts.recipients.iter().map(|one| one.address.to_string()).collect(),
+            taken: data.taken.iter().map(Address::to_string).collect(),
+            reason: data.error_text.clone(),
+            mailboxes: mailboxes.to_vec(),
+        };
         Entry {
             recipient,
-            details: Some(details.to_string()),
+            details: json(&details),
             slot: Some(Slot::arrival(self.queue_id)),
             ..self.entry(EventKind::NotificationReceived, self.at)
         }
