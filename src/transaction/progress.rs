@@ -48,6 +48,7 @@ pub fn told(entry: &Entry) -> Vec<(Address, Progress)> {
         | EventKind::NonAcceptance
         | EventKind::Copy
         | EventKind::Duplicate
+        | EventKind::LateFailure
         | EventKind::Anomaly => return Vec::new(),
     };
     recipient(entry).map(|recipient| (recipient, progress)).into_iter().collect()
@@ -169,7 +170,8 @@ mod tests {
 
     #[test]
     fn only_certified_recipients_are_watched() {
-        let details = r#"{"here":[],"recipients":[["bruno@beta.example","certificato"],["mario@x.example","esterno"]]}"#;
+        let details =
+            r#"{"here":[],"recipients":[["bruno@beta.example","certificato"],["mario@x.example","esterno"]]}"#;
         let arrival = Entry { details: Some(details.into()), ..entry(EventKind::Arrival, "") };
         assert_eq!(certified_recipients(&arrival), Some(vec![bruno()]));
         assert_eq!(certified_recipients(&entry(EventKind::Arrival, "")), None);

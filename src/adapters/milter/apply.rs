@@ -42,6 +42,14 @@ pub async fn add_triggers(actions: &EomActions, triggers: &[Trigger]) -> Result<
     Ok(())
 }
 
+/// Puts one trigger in the place of all recipients.
+pub async fn redirect(actions: &EomActions, recipients: &[String], trigger: Trigger) -> Result<(), ActionError> {
+    for recipient in recipients {
+        actions.delete_recipient(format!("<{recipient}>")).await?;
+    }
+    add_triggers(actions, &[trigger]).await
+}
+
 /// All fields but the inherited ones, the last of each name first, so that places stay valid while they are deleted.
 fn deletions(old: &Header, inherited: &[&str]) -> Vec<Deletion> {
     let mut places: HashMap<String, i32> = HashMap::new();

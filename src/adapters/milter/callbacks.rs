@@ -19,8 +19,9 @@ use crate::message::header::Header;
 use crate::model::Address;
 use crate::operations::ports::Instruments;
 use crate::operations::receive::{Reception, receive};
+use crate::operations::report::{Redirection, redirect};
 use crate::operations::submit::{NotSubmitted, submit};
-use crate::operations::triggers::internal_domain;
+use crate::operations::triggers::{Trigger, internal_domain};
 use crate::smime::SigningError;
 
 /// indymilter takes at most 32 lines in a reply; Postfix logs the first.
@@ -35,6 +36,8 @@ enum Fault {
     Worker(#[from] tokio::task::JoinError),
     #[error("the message could not be signed: {0}")]
     Signing(#[from] SigningError),
+    #[error("Postfix's own report cannot be taken over whole: {0:?}")]
+    Untransferable(Untransferable),
     #[error("Postfix did not take an edit: {0}")]
     Edit(#[from] ActionError),
 }
@@ -59,7 +62,7 @@ pub fn callbacks<T: Instruments + Clone>(milter: Arc<Milter<T>>) -> Callbacks<Co
 
 fn negotiate(context: &mut NegotiateContext<Conversation>, offered: ProtoOpts) -> Status {
     context.requested_actions |=
-        Actions::ADD_HEADER | Actions::CHANGE_HEADER | Actions::REPLACE_BODY | Actions::ADD_RCPT;
+        Actions::ADD_HEADER | Actions::CHANGE_HEADER | Actions::REPLACE_BODY | Actions::ADD_RCPT | Actions::DELETE_RCPT;
     let needed = ProtoOpts::LEADING_SPACE | ProtoOpts::NOREPLY_HEADER | ProtoOpts::NOREPLY_BODY;
     if !offered.contains(needed) {
         error!("Postfix is too old or milter_protocol is below 6: headers could not be kept as they are");
@@ -82,7 +85,7 @@ fn header(context: &mut Context<Conversation>, name: &CStr, value: &CStr) -> Sta
 impl<T: Instruments + Clone> Milter<T> {
     fn mail(&self, context: &mut Context<Conversation>, arguments: &[CString]) -> Status {
         let sender = arguments.first().map(|argument| path(argument.to_bytes())).unwrap_or_default();
-        if self.role == Role::Incoming {
+        if self.role != Role::Access {
             context.data = Some(Conversation::new(sender, None));
             return Status::Continue;
         }
@@ -108,6 +111,10 @@ impl<T: Instruments + Clone> Milter<T> {
         let (Some(conversation), Some(internal)) = (&mut context.data, internal_domain()) else {
             return Status::Tempfail;
         };
+        if self.role == Role::Bounces {
+            conversation.recipients.push(recipient);
+            return Status::Continue;
+        }
         match check_recipient(&recipient, &internal) {
             // What is no address for us may be one for Postfix: ordinary mail has odd ones.
             Err(refusal @ DialogueRefusal::InvalidAddress(_)) if self.role == Role::Access => {
@@ -137,6 +144,7 @@ impl<T: Instruments + Clone> Milter<T> {
         let result = match self.role {
             Role::Access => self.submission(context, &queue_id).await,
             Role::Incoming => self.arrival(context, &queue_id).await,
+            Role::Bounces => self.report(context, &queue_id).await,
         };
         crash::point("eom-after");
         result.unwrap_or_else(|fault| {
@@ -204,6 +212,23 @@ impl<T: Instruments + Clone> Milter<T> {
         };
         info!(queue_id, %sender, %summary, "reception");
         Ok(Status::Accept)
+    }
+
+    async fn report(&self, context: &mut EomContext<Conversation>, queue_id: &str) -> Result<Status, Fault> {
+        let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
+        let message = conversation.take_message().map_err(Fault::Untransferable)?;
+        match redirect(&conversation.sender, message) {
+            Redirection::None => Ok(Status::Accept),
+            Redirection::Drop(id) => {
+                info!(queue_id, %id, "a report of Postfix that tells no failure is dropped");
+                Ok(Status::Discard)
+            }
+            Redirection::ToHop(id) => {
+                apply::redirect(&context.actions, &conversation.recipients, Trigger::NonDelivery).await?;
+                info!(queue_id, %id, "a report of Postfix becomes a notice");
+                Ok(Status::Accept)
+            }
+        }
     }
 }
 
