@@ -52,6 +52,7 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     let group = group_of(&config)?;
     let access = socket::listen(config.listen.access.path(), group).await?;
     let incoming = socket::listen(config.listen.incoming.path(), group).await?;
+    let bounces = socket::listen(config.listen.bounces.path(), group).await?;
     let lmtp_listener = socket::listen(config.listen.lmtp.path(), group).await?;
 
     let hostname = config.provider.sending_address.domain().to_string();
@@ -86,6 +87,7 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     };
     let access = tokio::spawn(milter::serve(access, milter_of(Role::Access), stopped()));
     let incoming = tokio::spawn(milter::serve(incoming, milter_of(Role::Incoming), stopped()));
+    let bounces = tokio::spawn(milter::serve(bounces, milter_of(Role::Bounces), stopped()));
     // An envelope is larger than the message it carries, by its texts, certification data and signature.
     let settings = lmtp::Settings { hostname, message_limit: message_limit.saturating_add(ENVELOPE_ROOM) };
     let hop = tokio::spawn(lmtp::serve(lmtp_listener, Arc::new(HopServer(hop)), settings, stopped()));
@@ -99,6 +101,7 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     _ = stop.send(true);
     access.await??;
     incoming.await??;
+    bounces.await??;
     hop.await?;
     if let Some(log) = Arc::into_inner(log) {
         log.close().await?;

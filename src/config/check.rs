@@ -81,14 +81,16 @@ pub(super) fn virus(virus: &Virus) -> Option<Found> {
 }
 
 pub(super) fn listen(listen: &Listen) -> Vec<Found> {
+    let sockets = [
+        ("listen.access", &listen.access),
+        ("listen.incoming", &listen.incoming),
+        ("listen.bounces", &listen.bounces),
+        ("listen.lmtp", &listen.lmtp),
+    ];
     let mut found = Vec::new();
-    if listen.incoming == listen.access {
-        found.push(("listen.incoming", Problem::SameSocket("listen.access")));
-    }
-    for (other, socket) in [("listen.access", &listen.access), ("listen.incoming", &listen.incoming)] {
-        if listen.lmtp == *socket {
-            found.push(("listen.lmtp", Problem::SameSocket(other)));
-        }
+    for (place, (key, socket)) in sockets.iter().enumerate() {
+        let earlier = sockets.iter().take(place).filter(|(_, other)| other == socket);
+        found.extend(earlier.map(|(other, _)| (*key, Problem::SameSocket(other))));
     }
     found
 }

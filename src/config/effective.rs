@@ -32,6 +32,7 @@ impl fmt::Display for Config {
         print.value("limits.recipients", &self.limits.recipients)?;
         print.value("listen.access", &self.listen.access)?;
         print.value("listen.incoming", &self.listen.incoming)?;
+        print.value("listen.bounces", &self.listen.bounces)?;
         print.value("listen.lmtp", &self.listen.lmtp)?;
         print.value("listen.socket_group", &self.listen.socket_group)?;
         print.value("postfix.inject", &self.postfix.inject)?;

@@ -27,6 +27,7 @@ const RECIPIENTS: u64 = 500;
 /// Below Postfix's queue directory, where a chrooted smtpd finds them.
 const ACCESS_SOCKET: &str = "/var/spool/postfix/pec-milter/access";
 const INCOMING_SOCKET: &str = "/var/spool/postfix/pec-milter/incoming";
+const BOUNCES_SOCKET: &str = "/var/spool/postfix/pec-milter/bounces";
 const LMTP_SOCKET: &str = "/var/spool/postfix/pec-milter/lmtp";
 const SOCKET_GROUP: &str = "postfix";
 const INJECTION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10025);
@@ -101,6 +102,7 @@ pub struct Limits {
 pub struct Listen {
     pub access: UnixSocket,
     pub incoming: UnixSocket,
+    pub bounces: UnixSocket,
     pub lmtp: UnixSocket,
     /// The group that may connect.
     pub socket_group: String,
@@ -240,6 +242,7 @@ fn listen(document: &mut Document) -> Listen {
     let listen = Listen {
         access: document.or("listen.access", UnixSocket(ACCESS_SOCKET.into())),
         incoming: document.or("listen.incoming", UnixSocket(INCOMING_SOCKET.into())),
+        bounces: document.or("listen.bounces", UnixSocket(BOUNCES_SOCKET.into())),
         lmtp: document.or("listen.lmtp", UnixSocket(LMTP_SOCKET.into())),
         socket_group: document.or("listen.socket_group", SOCKET_GROUP.to_owned()),
     };

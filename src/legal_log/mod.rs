@@ -4,6 +4,7 @@
 //! how rows are chained so that a later change shows.
 
 mod chain;
+pub mod details;
 mod entry;
 
 pub use chain::{ChainBreak, Link};

@@ -8,6 +8,7 @@ pub mod anomaly_reason;
 pub mod body;
 pub mod certification_data;
 pub mod defect;
+pub mod delivery_status;
 pub mod encode;
 pub mod header;
 pub mod mime;

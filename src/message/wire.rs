@@ -161,6 +161,11 @@ pub fn recipient_token(kind: RecipientType) -> &'static str {
     }
 }
 
+/// What a `tipo` of `destinatari` means; `None` for an unknown one.
+pub fn recipient_from_token(token: &str) -> Option<RecipientType> {
+    [RecipientType::Certified, RecipientType::External].into_iter().find(|kind| recipient_token(*kind) == token)
+}
+
 /// What stands behind a recipient in the acceptance's text (§3.1.4).
 pub fn recipient_label(kind: RecipientType) -> &'static str {
     match kind {

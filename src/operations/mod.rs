@@ -8,6 +8,7 @@ pub mod current;
 pub mod deliver;
 pub mod ports;
 pub mod receive;
+pub mod report;
 pub mod submit;
 pub mod triggers;
 pub mod virus_guard;

@@ -53,12 +53,13 @@ impl Postfix {
             pid_file: site.spool().join("pid/master.pid"),
             start_log: site.folder.join("postfix-start.log"),
         };
-        postfix.postconf("-MX", &["smtp/inet".to_owned()])?;
+        postfix.postconf("-MX", &["smtp/inet".to_owned(), "pickup/unix".to_owned()])?;
         fs::write(&master, [read(master.clone())?, read(shipped.join("master.cf"))?].join("\n"))?;
         if !site.certified {
             let milters = ["smtp", "submission", "submissions"].map(|name| format!("{name}/inet/smtpd_milters="));
             postfix.postconf("-P", &milters)?;
-            postfix.postconf("-e", &["virtual_transport=lmtp:unix:private/dovecot-lmtp".to_owned()])?;
+            let without = ["virtual_transport=lmtp:unix:private/dovecot-lmtp", "non_smtpd_milters="];
+            postfix.postconf("-e", &without.map(str::to_owned))?;
         }
         postfix
             .postconf("-F", &PORTS.map(|(service, port)| format!("{service}/inet/service={}:{port}", site.address)))?;
@@ -118,6 +119,7 @@ virtual_mailbox_domains = {domain}
 smtpd_tls_chain_files = {key}, {certificate}
 smtp_tls_CAfile = {ca}
 site_transport_maps = {routes}
+site_disabled_mailboxes =
 smtp_tls_policy_maps = {policies}
 
 queue_directory = {spool}

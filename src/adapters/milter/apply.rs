@@ -70,6 +70,14 @@ fn missing<'a>(list: &'a [String], other: &[String]) -> Vec<&'a str> {
     list.iter().filter(|address| !is_there(address)).map(String::as_str).collect()
 }
 
+/// Puts one trigger in the place of all recipients.
+pub async fn redirect(actions: &EomActions, recipients: &[String], trigger: Trigger) -> Result<(), ActionError> {
+    for recipient in recipients {
+        actions.delete_recipient(format!("<{recipient}>")).await?;
+    }
+    add_triggers(actions, &[trigger]).await
+}
+
 /// All fields but the inherited ones, the last of each name first, so that places stay valid while they are deleted.
 fn deletions(old: &Header, inherited: &[&str]) -> Vec<Deletion> {
     let mut places: HashMap<String, i32> = HashMap::new();

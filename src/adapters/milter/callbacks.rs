@@ -18,8 +18,9 @@ use crate::message::header::Header;
 use crate::model::Address;
 use crate::operations::ports::{Instruments, Mailboxes, Reply};
 use crate::operations::receive::{Incoming, NotReceived, Reception, receive};
+use crate::operations::report::{Redirection, redirect};
 use crate::operations::submit::submit;
-use crate::operations::triggers::internal_domain;
+use crate::operations::triggers::{Trigger, internal_domain};
 use crate::smime::SigningError;
 
 /// indymilter takes at most 32 lines in a reply, each of up to 980 octets; Postfix logs the first.
@@ -37,6 +38,8 @@ enum Fault {
     Signing(#[from] SigningError),
     #[error(transparent)]
     NotReceived(#[from] NotReceived),
+    #[error("Postfix's own report cannot be taken over whole: {0:?}")]
+    Untransferable(Untransferable),
     #[error("Postfix did not take an edit: {0}")]
     Edit(#[from] ActionError),
 }
@@ -88,7 +91,7 @@ fn header(context: &mut Context<Conversation>, name: &CStr, value: &CStr) -> Sta
 impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
     fn mail(&self, context: &mut Context<Conversation>, arguments: &[CString]) -> Status {
         let sender = arguments.first().map(|argument| path(argument.to_bytes())).unwrap_or_default();
-        if self.role == Role::Incoming {
+        if self.role != Role::Access {
             context.data = Some(Conversation::new(sender, None));
             return Status::Continue;
         }
@@ -114,6 +117,10 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
         let (Some(conversation), Some(internal)) = (&mut context.data, internal_domain()) else {
             return Status::Tempfail;
         };
+        if self.role == Role::Bounces {
+            conversation.recipients.push(recipient);
+            return Status::Continue;
+        }
         match check_recipient(&recipient, &internal) {
             // What is no address for us may be one for Postfix: ordinary mail has odd ones.
             Err(refusal @ DialogueRefusal::InvalidAddress(_)) if self.role == Role::Access => {
@@ -143,6 +150,7 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
         let result = match self.role {
             Role::Access => self.submission(context, &queue_id).await,
             Role::Incoming => self.arrival(context, &queue_id).await,
+            Role::Bounces => self.report(context, &queue_id).await,
         };
         crash::point("eom-after");
         result.unwrap_or_else(|fault| {
@@ -213,6 +221,23 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
         };
         info!(queue_id, %sender, %summary, "reception");
         Ok(Status::Accept)
+    }
+
+    async fn report(&self, context: &mut EomContext<Conversation>, queue_id: &str) -> Result<Status, Fault> {
+        let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
+        let message = conversation.take_message().map_err(Fault::Untransferable)?;
+        match redirect(&conversation.sender, message) {
+            Redirection::None => Ok(Status::Accept),
+            Redirection::Drop(id) => {
+                info!(queue_id, %id, "a report of Postfix that tells no failure is dropped");
+                Ok(Status::Discard)
+            }
+            Redirection::ToHop(id) => {
+                apply::redirect(&context.actions, &conversation.recipients, Trigger::NonDelivery).await?;
+                info!(queue_id, %id, "a report of Postfix becomes a notice");
+                Ok(Status::Accept)
+            }
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The two milters: `access` on the submission services (§3.1), `incoming` on port 25 (§3.2).
+//! The three milters: `access` on the submission services (§3.1), `incoming` on port 25 (§3.2), `bounces` for what Postfix
+//! itself reports (§3.3.3).
 //!
 //! `callbacks` translates milter words into the model's, `conversation` collects one message, `apply` turns a decision
 //! into edits. Whatever goes wrong is Tempfail: Postfix answers 4xx and keeps nothing. The milters certify nothing and
@@ -18,13 +19,15 @@ use tokio::net::UnixListener;
 use crate::operations::current::Handle;
 use crate::operations::ports::{Instruments, Mailboxes};
 
-/// Which of the two milters.
+/// Which of the three milters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Submission by authenticated users.
     Access,
     /// Mail from other hosts.
     Incoming,
+    /// Postfix's own reports about mail it could not deliver.
+    Bounces,
 }
 
 /// What a milter works with.

@@ -27,9 +27,9 @@ struct Arrived {
 }
 
 /// A notification with the recipients of the transaction that may be answered once it is sent.
-struct Telling {
-    notification: Notification,
-    answers: Vec<usize>,
+pub(super) struct Telling {
+    pub notification: Notification,
+    pub answers: Vec<usize>,
 }
 
 impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
@@ -204,7 +204,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     }
 
     /// Step 3: signs and sends; returns a 4xx for every place whose notification could not be sent.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         current: &Arc<Current>,
         file: &QueueFile,
@@ -250,7 +250,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     }
 
     /// A Message-ID that no message had.
-    fn new_id(&self, current: &Current) -> Msgid {
+    pub(super) fn new_id(&self, current: &Current) -> Msgid {
         let at = self.instruments.now().unix();
         crate::model::PecMsgid::new(at, self.instruments.chance(), &current.provider.sending_address.domain())
             .bracketed()
@@ -326,7 +326,9 @@ fn tellings(
         none if none.is_empty() => locals.iter().map(|local| local.index).collect(),
         some => some,
     };
-    for notification in receipts::take_charges(current, message, &arrived.take_charges) {
+    for notification in
+        receipts::take_charges(current, &message.data.facts, &message.mail_receipt, &arrived.take_charges)
+    {
         tellings.push(Telling { notification, answers: waiting.clone() });
     }
     for (recorded, answers) in outcomes {
@@ -337,7 +339,7 @@ fn tellings(
 }
 
 /// One reply per recipient: what was decided for it, a 4xx before anything else, 250 where nothing stands against it.
-fn in_order(file: &QueueFile, replies: Vec<(usize, Reply)>) -> Vec<Reply> {
+pub(super) fn in_order(file: &QueueFile, replies: Vec<(usize, Reply)>) -> Vec<Reply> {
     (0..file.recipients.len())
         .map(|index| {
             let of_index = replies.iter().filter(|(place, _)| *place == index).map(|(_, reply)| reply);

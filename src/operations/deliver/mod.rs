@@ -9,11 +9,13 @@
 //!
 //! Whatever is not answered 2xx Postfix offers again. A committed step is not repeated, its receipt is sent again
 //! unchanged. A fault is a 4xx for every recipient whose work is not finished; nothing is ever accepted on a fault.
-//! Messages that are not correct envelopes pass to the mailbox server, whose answers pass back.
+//! Messages that are not correct envelopes pass to the mailbox server, whose answers pass back. What Postfix itself
+//! reports about an envelope goes its own way (`report`).
 
 pub mod entries;
 mod envelope;
 mod receipts;
+mod report;
 
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ use crate::message::Pieces;
 use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::header::Header;
 use crate::message::wire::Kind;
-use crate::model::{Address, TemporalReference};
+use crate::model::{Address, PecMsgid, TemporalReference};
 use crate::smime::SigningError;
 
 /// The hop with everything it talks to.
@@ -55,6 +57,10 @@ enum Fault {
     ForeignAcceptance,
     #[error("the queue id belongs to an earlier message: set enable_long_queue_ids = yes in main.cf")]
     ReusedQueueId,
+    #[error("a non-delivery is asked for by a message that is no report of Postfix about an envelope")]
+    NoReport,
+    #[error("Postfix reports about {0}, of which the log knows no arrival (yet)")]
+    UnknownTransaction(PecMsgid),
     #[error("the details of the arrival in the log are not readable")]
     UnreadableArrival,
 }
@@ -86,6 +92,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     async fn try_deliver(&self, file: &QueueFile) -> Result<Vec<Reply>, Fault> {
         let current = self.current.now();
         let (locals, triggers) = sorted(file);
+        if triggers.iter().any(|(_, trigger)| *trigger == Trigger::NonDelivery) {
+            return self.deliver_report(&current, file, locals, &triggers).await;
+        }
         let classification = self.classify(&current, file, &locals).await?;
         match classification {
             Classification::Envelope(message) => {

@@ -5,6 +5,7 @@ use super::entries::{OutcomeDetails, details};
 use crate::incoming_point::CertifiedMessage;
 use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::Pieces;
+use crate::message::certification_data::TransactionFacts;
 use crate::message::notification::{
     Failure, Notification, delivery, non_delivery, server_server_acceptance, server_user_acceptance,
 };
@@ -26,17 +27,26 @@ pub fn of_entry(current: &Current, message: &CertifiedMessage, entry: &Entry) ->
             let original = Pieces::from(message.original.clone());
             Some(delivery(facts.clone(), requested, recipient?, issuer, entry.at, id, issued, original))
         }
-        EventKind::NonDelivery => {
-            let known: OutcomeDetails = details(entry)?;
-            let failure = Failure { status: known.status?, description: known.description? };
-            Some(non_delivery(facts.clone(), recipient?, &failure, issuer, entry.at, id))
-        }
+        EventKind::NonDelivery => non_delivery_notice(current, facts, entry),
         _ => None,
     }
 }
 
+/// The notice that tells a recorded non-delivery.
+pub fn non_delivery_notice(current: &Current, facts: &TransactionFacts, entry: &Entry) -> Option<Notification> {
+    let known: OutcomeDetails = details(entry)?;
+    let failure = Failure { status: known.status?, description: known.description? };
+    let (recipient, id) = (entry.recipient.as_ref()?.parse().ok()?, entry.notification.clone()?);
+    Some(non_delivery(facts.clone(), recipient, &failure, &current.provider.name, entry.at, id))
+}
+
 /// The take-charges that tell some recorded entries: one for each Message-ID they were given.
-pub fn take_charges(current: &Current, message: &CertifiedMessage, recorded: &[Recorded]) -> Vec<Notification> {
+pub fn take_charges(
+    current: &Current,
+    facts: &TransactionFacts,
+    mail_receipt: &Address,
+    recorded: &[Recorded],
+) -> Vec<Notification> {
     let mut notifications: Vec<Notification> = Vec::new();
     let taken = recorded.iter().map(|one| &one.entry).filter(|entry| entry.kind == EventKind::TakeCharge);
     for entry in taken.clone() {
@@ -47,12 +57,12 @@ pub fn take_charges(current: &Current, message: &CertifiedMessage, recorded: &[R
         let together = taken.clone().filter(|other| other.notification.as_ref() == Some(&id));
         let recipients = together.filter_map(|other| other.recipient.as_ref()?.parse().ok()).collect();
         notifications.push(server_server_acceptance(
-            message.data.facts.clone(),
+            facts.clone(),
             recipients,
             &current.provider.name,
             entry.at,
             id,
-            message.mail_receipt.clone(),
+            mail_receipt.clone(),
         ));
     }
     notifications
