@@ -50,6 +50,8 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
         sha1: if config.trust.accept_sha1 { Sha1Policy::Accept } else { Sha1Policy::Refuse },
         directory: directory.with_own(own),
         senders,
+        receipts: Default::default(),
+        ordinary: Default::default(),
         limits: Limits {
             recipients: usize::try_from(config.limits.recipients).unwrap_or(usize::MAX),
             product: config.limits.product_bytes,

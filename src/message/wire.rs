@@ -23,6 +23,8 @@ pub const ON_BEHALF_OF: &str = "Per conto di: ";
 /// What an ordinary sender is told by mailboxes that take no ordinary mail; he may know no Italian.
 pub const ONLY_CERTIFIED_MAIL: &str =
     "la casella accetta solo posta certificata / this mailbox accepts certified mail (PEC) only";
+/// What an ordinary sender is told whose message is infected; the virus follows.
+pub const INFECTED_MAIL: &str = "il messaggio contiene un virus / the message contains a virus";
 /// The name of an attached message that has none, in a brief receipt (§3.3.2.2).
 pub const UNNAMED_MESSAGE: &str = "messaggio.eml";
 /// What stands behind the name of a part whose hash takes its place (§3.3.2.2).

@@ -37,3 +37,19 @@ pub struct NewEnvelope {
     /// All forward paths without angle brackets, but for the triggers.
     pub recipients: Vec<String>,
 }
+
+/// An error with all its causes on one line, for the log.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors already tell their cause.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

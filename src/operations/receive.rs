@@ -5,7 +5,8 @@
 //! mailbox server is asked first, and whom it refuses is refused in the SMTP dialogue. A message has one answer for all
 //! its recipients. So one who refuses beside others who do not is taken out, with a line in the technical log, and only
 //! when nobody is left is the message refused. For the same reason it has one form: where one recipient gets the
-//! anomaly envelope, a copy that is forwarded is that envelope too.
+//! anomaly envelope, a copy that is forwarded is that envelope too. What somebody would get is scanned for viruses, and
+//! an infected message is refused.
 
 use std::sync::Arc;
 
@@ -13,15 +14,17 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::current::Current;
-use super::ports::{Instruments, Mail, MailRecipient, Mailboxes, Reply};
+use super::ports::{Instruments, Mail, MailRecipient, Mailboxes, Reply, ScanFault};
 use super::triggers::Trigger;
+use super::virus_guard::VirusGuard;
 use super::{NewEnvelope, Replacement};
 use crate::incoming_point::{Arrival, Classification, Routes, apparent_sender, classify};
 use crate::message::Pieces;
 use crate::message::anomaly_envelope::{Anomaly, INHERITED, compose};
-use crate::message::wire;
+use crate::message::wire::{self, Kind};
 use crate::model::{Address, PecMsgid, TemporalReference};
 use crate::smime::SigningError;
+use crate::virus::Verdict;
 
 /// A message that another host hands over.
 #[derive(Debug, Clone)]
@@ -52,12 +55,15 @@ pub enum NotReceived {
     Worker(#[from] tokio::task::JoinError),
     #[error("the anomaly envelope could not be signed")]
     Signing(#[from] SigningError),
+    #[error(transparent)]
+    NotScanned(#[from] ScanFault),
 }
 
 /// Classifies an incoming message and decides on it.
 pub async fn receive(
     current: Arc<Current>,
     mailboxes: &impl Mailboxes,
+    viruses: &VirusGuard,
     instruments: &impl Instruments,
     incoming: Incoming,
 ) -> Result<Reception, NotReceived> {
@@ -75,7 +81,8 @@ pub async fn receive(
         Classification::Notification(message) => {
             let (kind, id) = (message.data.kind.token(), &message.data.facts.id);
             let summary = format!("correct notification {kind} about {id} of {}", message.provider);
-            return Ok(Reception::Pass { trigger: None, envelope: None, summary });
+            let trigger = (message.data.kind == Kind::VirusDetection).then_some(Trigger::VirusDetection);
+            return Ok(Reception::Pass { trigger, envelope: None, summary });
         }
         Classification::NotCorrect { provider, reason } => {
             let routes = Routes { enveloped: incoming.recipients.clone(), ..Routes::default() };
@@ -100,6 +107,10 @@ pub async fn receive(
     let next = addressees(&routes);
     if try_again || next.is_empty() {
         return Ok(Reception::Refuse(refusals.into_iter().map(|(_, reply)| reply).collect()));
+    }
+    // What is certified is scanned by the hop, after it is taken in charge (§2.2.2).
+    if let Verdict::Infected(virus) = viruses.scan(&Pieces::from(incoming.message.clone())).await? {
+        return Ok(Reception::Refuse(vec![Reply::new(550, format!("5.7.1 {}: {virus}", wire::INFECTED_MAIL))]));
     }
     for (recipient, reply) in &refusals {
         warn!(queue_id = %incoming.queue_id, sender = %incoming.sender, %recipient, %reply, "recipient taken out of a message that others get");

@@ -1,35 +1,135 @@
 //! Submission (§2.2.1, §3.1): a user's message becomes a signed envelope in the place where it lies, or, where a formal
-//! check fails, the signed notice that says so.
+//! check fails or a virus is found, the signed notice that says so.
 //!
-//! Nothing is certified here: neither is durable yet. The triggers an envelope carries make the hop do that; a notice is
-//! recorded when it passes the hop.
+//! The formal checks come first: what they refuse goes nowhere, so nobody needs to look inside. Nothing is certified
+//! here: neither is durable yet. The triggers an envelope carries make the hop do that; a notice is recorded when it
+//! passes the hop.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::current::Current;
+use super::ports::{Infected, Instruments};
 use super::triggers::Trigger;
+use super::virus_guard::{VirusFault, VirusGuard};
 use super::{NewEnvelope, Replacement};
 use crate::access_point::{Accepted, NotAccepted, Rules, Submission, accept};
-use crate::message::notification::non_acceptance;
+use crate::crash;
+use crate::message::Pieces;
+use crate::message::notification::{Notification, non_acceptance, non_acceptance_for_virus};
 use crate::message::transport_envelope;
-use crate::model::{PecMsgid, RecipientType, TemporalReference};
+use crate::model::{Address, PecMsgid, RecipientType, TemporalReference};
 use crate::smime::SigningError;
+use crate::virus::Place;
 
 /// A notice inherits nothing; `Received` is the trace of the queue file, not of the message (RFC 5321 §4.4).
 const INHERITED_BY_NOTICE: [&str; 1] = ["Received"];
 
-/// Checks, wraps and signs a submission, or signs the notice of its non-acceptance. `chance` gives a new number each
-/// time. An error is a fault of ours: the client tries again.
-pub fn submit(
-    current: &Current,
-    submission: &Submission,
-    chance: impl Fn() -> u128,
-    at: TemporalReference,
-) -> Result<Replacement, SigningError> {
-    let new_id = || PecMsgid::new(at.unix(), chance(), &current.provider.sending_address.domain());
+/// A message that a user hands over.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    pub queue_id: String,
+    /// The reverse path, which belongs to the authenticated user.
+    pub sender: Address,
+    /// The forward paths, each once.
+    pub recipients: Vec<Address>,
+    pub message: Bytes,
+}
+
+/// A fault of ours: the client tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSubmitted {
+    #[error("the worker thread ended before its work was done")]
+    Worker(#[from] tokio::task::JoinError),
+    #[error("the message could not be signed")]
+    Signing(#[from] SigningError),
+    #[error(transparent)]
+    Virus(#[from] VirusFault),
+}
+
+/// What is made of a submission, still to be signed.
+enum Decision {
+    Envelope(Box<Accepted>),
+    Notice { notification: Box<Notification>, summary: String },
+}
+
+/// Checks, scans, wraps and signs a submission, or signs the notice of its non-acceptance.
+pub async fn submit(
+    current: Arc<Current>,
+    viruses: &VirusGuard,
+    instruments: &impl Instruments,
+    outgoing: Outgoing,
+) -> Result<Replacement, NotSubmitted> {
+    let at = instruments.now();
+    let new_id = || PecMsgid::new(at.unix(), instruments.chance(), &current.provider.sending_address.domain());
+    let (id, notice) = (new_id(), new_id());
+    let (checking, submission) = (current.clone(), outgoing.clone());
+    let checked = tokio::task::spawn_blocking(move || check(&checking, &submission, id, at)).await?;
+    let decision = match checked {
+        Err(refused) => refusal(&current, refused, notice, at),
+        Ok(accepted) => unless_infected(&current, viruses, &outgoing, accepted, notice, at).await?,
+    };
+    Ok(tokio::task::spawn_blocking(move || sign(&current, decision, at)).await??)
+}
+
+fn check(current: &Current, outgoing: &Outgoing, id: PecMsgid, at: TemporalReference) -> Result<Accepted, NotAccepted> {
+    let Outgoing { sender, recipients, message, .. } = outgoing;
     let rules = Rules { provider: &current.provider, limits: &current.limits, receipts: &current.receipts };
     let is_certified = |domain: &_| current.directory.is_certified(domain);
-    match accept(submission, rules, is_certified, new_id(), at) {
-        Ok(accepted) => envelope(current, accepted, at),
-        Err(refused) => notice(current, refused, new_id(), at),
+    accept(&Submission { sender, recipients, message }, rules, is_certified, id, at)
+}
+
+fn refusal(current: &Current, refused: NotAccepted, notice: PecMsgid, at: TemporalReference) -> Decision {
+    let NotAccepted { facts, defects } = refused;
+    let summary = format!("not accepted, {}: {defects:?}", facts.id);
+    let notification = non_acceptance(facts, &defects, &current.provider.name, at, notice.bracketed());
+    Decision::Notice { notification: Box::new(notification), summary }
+}
+
+/// §3.1.3: an infected submission lies in the store before its notice exists.
+async fn unless_infected(
+    current: &Current,
+    viruses: &VirusGuard,
+    outgoing: &Outgoing,
+    accepted: Accepted,
+    notice: PecMsgid,
+    at: TemporalReference,
+) -> Result<Decision, VirusFault> {
+    let facts = &accepted.data.facts;
+    let about = |virus| Infected {
+        at,
+        place: Place::AccessPoint,
+        id: facts.id.clone(),
+        queue_id: outgoing.queue_id.clone(),
+        sender: facts.sender.to_string(),
+        recipients: facts.recipients.iter().map(|recipient| recipient.address.to_string()).collect(),
+        virus,
+    };
+    let Some(found) = viruses.inspect(&Pieces::from(outgoing.message.clone()), about).await? else {
+        return Ok(Decision::Envelope(Box::new(accepted)));
+    };
+    crash::point("infected-stored");
+    let summary = format!("not accepted, {}: infected with {}, stored as {}", facts.id, found.virus, found.name);
+    let (name, issuer) = (found.virus.as_str(), current.provider.name.as_str());
+    let notification = non_acceptance_for_virus(accepted.data.facts, name, issuer, at, notice.bracketed());
+    Ok(Decision::Notice { notification: Box::new(notification), summary })
+}
+
+fn sign(current: &Current, decision: Decision, at: TemporalReference) -> Result<Replacement, SigningError> {
+    match decision {
+        Decision::Envelope(accepted) => envelope(current, *accepted, at),
+        // The notice goes to the sender alone, and the original nowhere (§3.1.2).
+        Decision::Notice { notification, summary } => {
+            let recipients = vec![notification.to.to_string()];
+            Ok(Replacement {
+                message: current.sign(notification.compose(&current.provider), at)?,
+                inherited: &INHERITED_BY_NOTICE,
+                envelope: Some(NewEnvelope { sender: Some(current.provider.sending_address.clone()), recipients }),
+                triggers: Vec::new(),
+                summary,
+            })
+        }
     }
 }
 
@@ -49,28 +149,5 @@ fn envelope(current: &Current, accepted: Accepted, at: TemporalReference) -> Res
         inherited: &transport_envelope::INHERITED,
         envelope: None,
         triggers,
-    })
-}
-
-/// The notice goes to the sender alone, and the original nowhere (§3.1.2).
-fn notice(
-    current: &Current,
-    refused: NotAccepted,
-    id: PecMsgid,
-    at: TemporalReference,
-) -> Result<Replacement, SigningError> {
-    let NotAccepted { facts, defects } = refused;
-    let summary = format!("not accepted, {}: {defects:?}", facts.id);
-    let envelope = NewEnvelope {
-        sender: Some(current.provider.sending_address.clone()),
-        recipients: vec![facts.sender.to_string()],
-    };
-    let notice = non_acceptance(facts, &defects, &current.provider.name, at, id.bracketed());
-    Ok(Replacement {
-        message: current.sign(notice.compose(&current.provider), at)?,
-        inherited: &INHERITED_BY_NOTICE,
-        envelope: Some(envelope),
-        triggers: Vec::new(),
-        summary,
     })
 }

@@ -11,17 +11,17 @@ use tracing::{error, info, warn};
 
 use super::conversation::{Conversation, Untransferable, path};
 use super::{Milter, Role, apply};
-use crate::access_point::{DialogueRefusal, Login, Submission, check_recipient, check_sender};
+use crate::access_point::{DialogueRefusal, Login, check_recipient, check_sender};
 use crate::crash;
 use crate::message::defect::Defect;
 use crate::message::header::Header;
 use crate::model::Address;
+use crate::operations::causes;
 use crate::operations::ports::{Instruments, Mailboxes, Reply};
 use crate::operations::receive::{Incoming, NotReceived, Reception, receive};
 use crate::operations::report::{Redirection, redirect};
-use crate::operations::submit::submit;
+use crate::operations::submit::{NotSubmitted, Outgoing, submit};
 use crate::operations::triggers::{Trigger, internal_domain};
-use crate::smime::SigningError;
 
 /// indymilter takes at most 32 lines in a reply, each of up to 980 octets; Postfix logs the first.
 const MOST_REPLY_LINES: usize = 16;
@@ -32,10 +32,8 @@ const LONGEST_REPLY_LINE: usize = 400;
 enum Fault {
     #[error("Postfix handed over no message: the milter conversation is out of step")]
     NoConversation,
-    #[error("the worker thread ended before its work was done")]
-    Worker(#[from] tokio::task::JoinError),
-    #[error("the message could not be signed: {0}")]
-    Signing(#[from] SigningError),
+    #[error(transparent)]
+    NotSubmitted(#[from] NotSubmitted),
     #[error(transparent)]
     NotReceived(#[from] NotReceived),
     #[error("Postfix's own report cannot be taken over whole: {0:?}")]
@@ -154,7 +152,8 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
         };
         crash::point("eom-after");
         result.unwrap_or_else(|fault| {
-            error!(queue_id, %fault, "message not accepted for now, the client will try again");
+            let fault = causes(&fault);
+            error!(queue_id, fault, "message not accepted for now, the client will try again");
             Status::Tempfail
         })
     }
@@ -173,13 +172,9 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
                 recipients.push(recipient);
             }
         }
-        let (current, instruments, original) = (self.current.now(), self.instruments.clone(), message.clone());
         let author = sender.clone();
-        let submitted = tokio::task::spawn_blocking(move || {
-            let submission = Submission { sender: &sender, recipients: &recipients, message: &original };
-            submit(&current, &submission, || instruments.chance(), instruments.now())
-        });
-        let replacement = submitted.await??;
+        let outgoing = Outgoing { queue_id: queue_id.to_owned(), sender, recipients, message: message.clone() };
+        let replacement = submit(self.current.now(), &self.viruses, &self.instruments, outgoing).await?;
         apply::replace(&context.actions, &Header::read(&message), &conversation.recipients, &replacement).await?;
         match &replacement.envelope {
             None => info!(queue_id, sender = %author, summary = %replacement.summary, "submission"),
@@ -201,7 +196,8 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
             recipients: recipients.clone(),
             message: message.clone(),
         };
-        let reception = receive(self.current.now(), &self.mailboxes, &self.instruments, incoming).await?;
+        let reception =
+            receive(self.current.now(), &self.mailboxes, &self.viruses, &self.instruments, incoming).await?;
         let summary = match reception {
             Reception::Pass { trigger, envelope, summary } => {
                 if let Some(envelope) = envelope {

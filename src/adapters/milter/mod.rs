@@ -18,6 +18,7 @@ use tokio::net::UnixListener;
 
 use crate::operations::current::Handle;
 use crate::operations::ports::{Instruments, Mailboxes};
+use crate::operations::virus_guard::VirusGuard;
 
 /// Which of the three milters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub struct Milter<M, T> {
     /// Asked about what is not certified, so the incoming milter's alone.
     pub mailboxes: M,
     pub instruments: T,
+    pub viruses: VirusGuard,
     /// The largest message, in octets; Postfix's `message_size_limit` should be larger by the envelope.
     pub message_limit: usize,
 }

@@ -12,6 +12,8 @@ use crate::message::notification::Failure;
 use crate::message::wire;
 use crate::model::{Address, Msgid, PecMsgid, ReceiptType, Recipient, TemporalReference};
 use crate::operations::triggers::Trigger;
+use crate::operations::virus_guard::Stored;
+use crate::virus::VirusName;
 
 /// The certified facts of an envelope, as the arrival's details keep them.
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +84,16 @@ pub struct Reported {
     pub diagnostic: Option<String>,
 }
 
+/// What the details of a virus keep.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VirusDetails {
+    /// The scanner's word for it.
+    pub virus: String,
+    /// The message's name in our virus store, where we found it (§2.2.4).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stored: Option<String>,
+}
+
 /// What all entries of one queue file share.
 #[derive(Debug)]
 pub struct Author<'a> {
@@ -139,6 +151,12 @@ impl Author<'_> {
             ..OutcomeDetails::default()
         };
         Entry { details: json(&details), ..self.outcome(EventKind::NonDelivery, recipient, notification) }
+    }
+
+    /// The outcome of a recipient of ours whose envelope is infected.
+    pub fn virus_detection(&self, recipient: &Address, found: &Stored, notification: Msgid) -> Entry {
+        let details = VirusDetails { virus: found.virus.to_string(), stored: Some(found.name.clone()) };
+        Entry { details: json(&details), ..self.outcome(EventKind::VirusDetection, recipient, notification) }
     }
 
     /// A further copy in a mailbox: `kind` tells whether an alias or a repetition made it.
@@ -224,7 +242,7 @@ fn tokens(recipients: &[Recipient]) -> Vec<(String, String)> {
     recipients.iter().map(|one| (one.address.to_string(), wire::recipient_token(one.kind).to_owned())).collect()
 }
 
-/// What all entries share that come of one report of Postfix about a transaction.
+/// What all entries share that come of one report about a transaction: Postfix's, or another provider's detection.
 #[derive(Debug)]
 pub struct ReportAuthor<'a> {
     pub queue_id: &'a str,
@@ -257,6 +275,17 @@ impl ReportAuthor<'_> {
             notification: Some(notification),
             details: json(&details),
             ..self.entry(EventKind::NonDelivery, recipient, slot)
+        }
+    }
+
+    /// The outcome of a recipient whose provider found a virus (§3.2.4).
+    pub fn virus_non_delivery(&self, recipient: &Address, virus: &VirusName, notification: Msgid) -> Entry {
+        let details = VirusDetails { virus: virus.to_string(), stored: None };
+        let slot = Slot::outcome(self.id, recipient);
+        Entry {
+            notification: Some(notification),
+            details: json(&details),
+            ..self.entry(EventKind::VirusNonDelivery, recipient, slot)
         }
     }
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::entries::{ArrivalDetails, Author, OutcomeDetails, combined, details};
+use super::viruses::Inspection;
 use super::{Fault, Hop, Local, is_own, mail, receipts};
 use crate::crash;
 use crate::delivery_point::{Outcome, issued_receipt, outcome};
 use crate::incoming_point::CertifiedMessage;
 use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::notification::Notification;
-use crate::model::{Address, Msgid};
+use crate::model::{Address, Msgid, TemporalReference};
 use crate::operations::current::Current;
 use crate::operations::ports::{EventLog, Injection, Instruments, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
 use crate::operations::triggers::Trigger;
@@ -24,6 +25,8 @@ struct Arrived {
     take_charges: Vec<Recorded>,
     /// The transaction's earlier entries, empty for a message seen for the first time.
     earlier: Vec<Recorded>,
+    /// The instant of its first arrival.
+    at: TemporalReference,
 }
 
 /// A notification with the recipients of the transaction that may be answered once it is sent.
@@ -47,7 +50,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         }
         let arrived = self.arrive(current, file, message, &locals, triggers).await?;
         crash::point("arrival-recorded");
-        let (mut replies, outcomes) = self.to_mailboxes(current, file, message, &locals, &arrived.earlier).await?;
+        let (mut replies, outcomes) = self.to_mailboxes(current, file, message, &locals, &arrived).await?;
         crash::point("outcomes-recorded");
 
         let tellings = tellings(current, message, &locals, triggers, &arrived, &outcomes);
@@ -111,10 +114,10 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             let (id, provider) = (&message.data.facts.id, &message.provider);
             info!(queue_id = %file.queue_id, %id, %provider, recipients = here.len(), sha1 = message.is_sha1, "arrived");
         }
-        Ok(Arrived { acceptance, take_charges, earlier })
+        Ok(Arrived { acceptance, take_charges, earlier, at: arrival.entry.at })
     }
 
-    /// Step 2: the mailbox server's answers, committed. Returns answers that are final already, and the outcomes that are
+    /// Step 2: the scanner's verdict, then the mailbox server's answers, committed. Returns answers that are final already, and the outcomes that are
     /// to be told, each with the places it answers.
     async fn to_mailboxes(
         &self,
@@ -122,14 +125,18 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         file: &QueueFile,
         message: &CertifiedMessage,
         locals: &[Local],
-        earlier: &[Recorded],
+        arrived: &Arrived,
     ) -> Result<(Vec<(usize, Reply)>, Vec<(Recorded, Vec<usize>)>), Fault> {
-        let served = Served { queue_id: &file.queue_id, earlier };
+        let served = Served { queue_id: &file.queue_id, earlier: &arrived.earlier };
         let (done, to_offer): (Vec<&Local>, Vec<&Local>) = locals.iter().partition(|local| served.is_done(local));
         let to_offer: Vec<Local> = to_offer.into_iter().cloned().collect();
-        let replies = match to_offer.is_empty() {
-            true => Vec::new(),
-            false => self.mailboxes.deliver(&mail(file, &to_offer)).await,
+        let inspection = match to_offer.is_empty() || is_own(current, message) {
+            true => Inspection::Clean,
+            false => self.inspect(file, message, &to_offer, arrived.at).await,
+        };
+        let replies = match inspection {
+            Inspection::Clean if !to_offer.is_empty() => self.mailboxes.deliver(&mail(file, &to_offer)).await,
+            _ => Vec::new(),
         };
         crash::point("mailbox-stored");
         let author = Author { queue_id: &file.queue_id, message, at: self.instruments.now() };
@@ -140,6 +147,17 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             .collect();
 
         let (mut final_replies, mut batch, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        match &inspection {
+            Inspection::Clean => {}
+            Inspection::Unknown(reply) => final_replies.extend(to_offer.iter().map(|one| (one.index, reply.clone()))),
+            Inspection::Infected(found) => {
+                for recipient in distinct(&to_offer) {
+                    let of_recipient = to_offer.iter().filter(|local| local.is(&recipient));
+                    batch.push(author.virus_detection(&recipient, found, self.new_id(current)));
+                    places.push((batch.len() - 1, of_recipient.map(|local| local.index).collect::<Vec<_>>()));
+                }
+            }
+        }
         for local in &done {
             if served.is_repetition(local) {
                 warn!(queue_id = %file.queue_id, id = %message.data.facts.id, recipient = %local.named, "came before, not stored again");
@@ -265,18 +283,27 @@ struct Served<'a> {
 
 impl<'a> Served<'a> {
     fn outcome_of(&self, recipient: &Address) -> Option<&'a Recorded> {
-        let is_outcome = |entry: &Entry| matches!(entry.kind, EventKind::Delivery | EventKind::NonDelivery);
+        let is_outcome = |entry: &Entry| {
+            matches!(entry.kind, EventKind::Delivery | EventKind::NonDelivery | EventKind::VirusDetection)
+        };
         self.earlier.iter().find(|one| is_outcome(&one.entry) && names(&one.entry, recipient))
     }
 
     /// Whether the mailbox must not be offered the message again.
     fn is_done(&self, local: &Local) -> bool {
         self.is_repetition(local)
+            || self.is_stopped(local)
             || self.earlier.iter().any(|one| {
                 let mailbox = details::<OutcomeDetails>(&one.entry).map(|known| known.mailbox);
                 one.entry.queue_id.as_deref() == Some(self.queue_id)
                     && mailbox.is_some_and(|mailbox| mailbox.eq_ignore_ascii_case(&local.recipient.address))
             })
+    }
+
+    /// Whether a virus kept the message from all mailboxes of the recipient.
+    fn is_stopped(&self, local: &Local) -> bool {
+        let outcome = local.address().and_then(|recipient| self.outcome_of(&recipient));
+        outcome.is_some_and(|one| one.entry.kind == EventKind::VirusDetection)
     }
 
     /// Whether the recipient has its outcome from another copy of the envelope.
@@ -301,7 +328,7 @@ fn names(entry: &Entry, recipient: &Address) -> bool {
 }
 
 /// The recipients as their sender named them, each once.
-fn distinct(locals: &[Local]) -> Vec<Address> {
+pub(super) fn distinct(locals: &[Local]) -> Vec<Address> {
     let mut seen = HashSet::new();
     locals.iter().filter_map(Local::address).filter(|address| seen.insert(address.clone())).collect()
 }

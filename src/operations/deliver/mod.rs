@@ -16,14 +16,17 @@ pub mod entries;
 mod envelope;
 mod receipts;
 mod report;
+mod viruses;
 
 use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
+use super::causes;
 use super::current::{Current, Handle};
 use super::ports::{EventLog, Injection, Instruments, LogError, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
 use super::triggers::{Trigger, is_internal};
+use super::virus_guard::VirusGuard;
 use crate::incoming_point::{Arrival, CertifiedMessage, Classification, apparent_sender, classify};
 use crate::legal_log::{Entry, EventKind, Slot};
 use crate::message::Pieces;
@@ -40,6 +43,7 @@ pub struct Hop<L, M, I, T> {
     pub mailboxes: M,
     pub injection: I,
     pub instruments: T,
+    pub viruses: VirusGuard,
 }
 
 /// Why a queue file cannot be worked on now: Postfix offers it again.
@@ -99,6 +103,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         match classification {
             Classification::Envelope(message) => {
                 self.deliver_envelope(&current, file, &message, locals, &triggers).await
+            }
+            Classification::Notification(message) if is_asked_about_virus(&message, &triggers) => {
+                self.deliver_detection(&current, file, &message, locals, &triggers).await
             }
             other if !triggers.is_empty() => Err(Fault::TriggerWithoutEnvelope(described(&other))),
             other => {
@@ -229,6 +236,12 @@ fn mail(file: &QueueFile, locals: &[Local]) -> Mail {
     }
 }
 
+/// Whether a virus detection came with its trigger and no other.
+fn is_asked_about_virus(message: &CertifiedMessage, triggers: &[(usize, Trigger)]) -> bool {
+    let are_all = triggers.iter().all(|(_, trigger)| *trigger == Trigger::VirusDetection);
+    message.data.kind == Kind::VirusDetection && !triggers.is_empty() && are_all
+}
+
 /// Whether this provider signed a message.
 fn is_own(current: &Current, message: &CertifiedMessage) -> bool {
     message.signer == current.signer.certificate().sha1()
@@ -260,18 +273,6 @@ fn described(classification: &Classification) -> String {
         Classification::NotCorrect { provider, reason } => format!("from {provider} but not correct: {reason}"),
         Classification::Ordinary(reason) => reason.to_string(),
     }
-}
-
-/// An error with all its causes on one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! From entries of the log to the notifications that tell them: nothing is told that is not recorded, and what is told
 //! again is told in the same octets.
 
-use super::entries::{OutcomeDetails, details};
+use super::entries::{OutcomeDetails, VirusDetails, details};
 use crate::incoming_point::CertifiedMessage;
 use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::Pieces;
 use crate::message::certification_data::TransactionFacts;
 use crate::message::notification::{
     Failure, Notification, delivery, non_delivery, server_server_acceptance, server_user_acceptance,
+    virus_delivery_error, virus_detection,
 };
 use crate::message::wire;
 use crate::model::Address;
@@ -28,8 +29,20 @@ pub fn of_entry(current: &Current, message: &CertifiedMessage, entry: &Entry) ->
             Some(delivery(facts.clone(), requested, recipient?, issuer, entry.at, id, issued, original))
         }
         EventKind::NonDelivery => non_delivery_notice(current, facts, entry),
+        EventKind::VirusDetection => {
+            let known: VirusDetails = details(entry)?;
+            let (facts, to) = (facts.clone(), message.mail_receipt.clone());
+            Some(virus_detection(facts, recipient?, &known.virus, issuer, entry.at, id, to))
+        }
         _ => None,
     }
+}
+
+/// The notice that tells our user what another provider detected.
+pub fn virus_non_delivery_notice(current: &Current, facts: &TransactionFacts, entry: &Entry) -> Option<Notification> {
+    let known: VirusDetails = details(entry)?;
+    let (recipient, id) = (entry.recipient.as_ref()?.parse().ok()?, entry.notification.clone()?);
+    Some(virus_delivery_error(facts.clone(), recipient, &known.virus, &current.provider.name, entry.at, id))
 }
 
 /// The notice that tells a recorded non-delivery.
