@@ -224,6 +224,9 @@ lmtp = \"unix:{folder}/run/lmtp\"
 
 [log]
 database = \"{folder}/pec/log.sqlite\"
+
+[virus]
+store = \"{folder}/pec/virus\"
 ",
         name = provider.name,
         sending_address = provider.sending_address,

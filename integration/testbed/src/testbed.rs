@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
 
+use crate::clamd::Clamd;
 use crate::daemon::{Daemon, Provider};
 use crate::dovecot::Dovecot;
 use crate::host::{Host, Site, User};
@@ -37,6 +38,8 @@ struct Planned {
     postfix: String,
     dovecot: String,
     daemon: String,
+    /// Lines for its clamd, if it has one.
+    clamd: Option<String>,
 }
 
 impl Plan {
@@ -73,6 +76,12 @@ impl Plan {
         self
     }
 
+    /// Gives the provider planned last a virus scanner that knows the EICAR pattern; the lines end its clamd.conf.
+    pub fn with_clamd(mut self, lines: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.clamd = Some(lines.to_owned()));
+        self
+    }
+
     /// Starts all of it, and returns when every host serves.
     pub fn start(self) -> Result<Testbed> {
         Testbed::start(self)
@@ -88,7 +97,7 @@ impl Plan {
     fn host(mut self, name: &str, users: &[&str], certified: bool) -> Self {
         let [postfix, dovecot, daemon] = [(); 3].map(|()| String::new());
         let users = users.iter().map(|&user| user.to_owned()).collect();
-        self.hosts.push(Planned { name: name.to_owned(), users, certified, postfix, dovecot, daemon });
+        self.hosts.push(Planned { name: name.to_owned(), users, certified, postfix, dovecot, daemon, clamd: None });
         self
     }
 }
@@ -132,11 +141,15 @@ impl Testbed {
             let neighbours: Vec<_> = sites.iter().filter(|other| other.domain != site.domain).collect();
             let postfix = Postfix::configure(site, &neighbours, &planned.postfix)?;
             let dovecot = Dovecot::configure(site, &planned.dovecot)?;
+            let clamd = planned.clamd.as_ref().map(|lines| Clamd::configure(&site.folder, lines)).transpose()?;
+            let scanner = clamd.as_ref().map(Clamd::settings).unwrap_or_default();
+            // The scanner's key goes to the end of the settings, into their last section, [virus].
+            let toml = [scanner, planned.daemon.clone()].concat();
             let daemon = provider
                 .as_ref()
-                .map(|provider| Daemon::configure(site, provider, &plan.program, &planned.daemon))
+                .map(|provider| Daemon::configure(site, provider, &plan.program, &toml))
                 .transpose()?;
-            let host = Host::new(site.clone(), provider, daemon, postfix, dovecot);
+            let host = Host::new(site.clone(), provider, daemon, postfix, dovecot, clamd);
             host.start().with_context(|| format!("{} does not start", site.domain))?;
             testbed.hosts.push(host);
         }
