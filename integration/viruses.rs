@@ -344,13 +344,13 @@ const FAILING: [Failing; 4] = [
         name: "over its size limit",
         begin: |host| host.clamd()?.restart_with("StreamMaxLength 1K\n"),
         told: "raise StreamMaxLength in clamd.conf",
-        mend: |host| host.clamd()?.restart_with("StreamMaxLength 100M\n"),
+        mend: |host| host.clamd()?.restart_with(""),
     },
     Failing {
         name: "over a limit inside the message",
         begin: |host| host.clamd()?.restart_with("MaxFileSize 1K\n"),
         told: "did not look at everything",
-        mend: |host| host.clamd()?.restart_with("MaxFileSize 100M\n"),
+        mend: |host| host.clamd()?.restart_with(""),
     },
 ];
 

@@ -25,6 +25,7 @@ pub fn eicar() -> String {
 
 /// A clamd that runs or can be started.
 pub struct Clamd {
+    folder: PathBuf,
     configuration: PathBuf,
     socket: PathBuf,
     pid_file: PathBuf,
@@ -39,23 +40,24 @@ impl Clamd {
         let pattern: String = eicar().bytes().map(|byte| format!("{byte:02x}")).collect();
         fs::write(database.join("test.ndb"), format!("Pec.Test.Eicar:0:*:{pattern}\n"))?;
         let clamd = Clamd {
+            folder: folder.to_owned(),
             configuration: folder.join("clamd.conf"),
             socket: folder.join("clamd.sock"),
             pid_file: folder.join("clamd.pid"),
             start_log: folder.join("clamd-start.log"),
         };
-        clamd.write(&database, &folder.join("clamd.log"), extra)?;
+        clamd.write(extra)?;
         Ok(clamd)
     }
 
-    fn write(&self, database: &Path, log: &Path, extra: &str) -> Result<()> {
+    fn write(&self, extra: &str) -> Result<()> {
         let lines = format!(
             "LocalSocket {}\nLocalSocketMode 666\nFixStaleSocket yes\nPidFile {}\nDatabaseDirectory {}\nLogFile {}\n\
              AlertExceedsMax yes\nSelfCheck 0\nMaxThreads 4\n{extra}",
             self.socket.display(),
             self.pid_file.display(),
-            database.display(),
-            log.display()
+            self.folder.join("clamd-database").display(),
+            self.folder.join("clamd.log").display(),
         );
         fs::write(&self.configuration, lines).with_context(|| format!("cannot write {}", self.configuration.display()))
     }
@@ -71,11 +73,10 @@ impl Clamd {
         wait_until("clamd to answer", PATIENCE, || self.ping())
     }
 
-    /// Sets further lines of its configuration, and starts it anew.
+    /// Starts it anew with these lines at the end of its configuration, in place of earlier ones.
     pub fn restart_with(&self, extra: &str) -> Result<()> {
         self.stop()?;
-        let configuration = fs::read_to_string(&self.configuration)?;
-        fs::write(&self.configuration, [configuration.as_str(), extra].join("\n"))?;
+        self.write(extra)?;
         self.start()
     }
 
