@@ -47,8 +47,7 @@ mod tests {
     #[test]
     fn an_unknown_type_is_told_with_the_known_ones() {
         let errors = ReceiptDefaults::parse("anna@alfa.example brief\n").unwrap_err();
-        let expected =
-            "line 1: found \"brief\" for anna@alfa.example; expected `address completa|breve|sintetica`";
+        let expected = "line 1: found \"brief\" for anna@alfa.example; expected `address completa|breve|sintetica`";
         assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     }
 }

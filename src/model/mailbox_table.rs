@@ -24,11 +24,7 @@ pub enum MailboxTableError {
 
 impl<T> MailboxTable<T> {
     /// Reads a table, or says everything that is wrong with it; `read` gives the value of the words behind an address.
-    pub fn parse(
-        text: &str,
-        form: &str,
-        read: impl Fn(&[&str]) -> Option<T>,
-    ) -> Result<Self, Vec<MailboxTableError>> {
+    pub fn parse(text: &str, form: &str, read: impl Fn(&[&str]) -> Option<T>) -> Result<Self, Vec<MailboxTableError>> {
         let (mut table, mut lines, mut errors) = (HashMap::new(), HashMap::new(), Vec::new());
         for (line, text) in (1..).zip(text.lines()) {
             let mut words = text.split_whitespace();
