@@ -279,7 +279,7 @@ mod tests {
             ("\"anna\"@alfa.example", &["anna@alfa.example"]),
             ("\"bruno@beta.example\" <anna@alfa.example>", &["anna@alfa.example"]),
             ("anna@perch\u{e9}.example", &["anna@xn--perch-fsa.example"]),
-            ("Anna <anna@CITT\u{c0}.example>", &["anna@xn--citt-2na.example"]),
+            ("Anna <anna@CITT\u{c0}.example>", &["anna@xn--citt-3na.example"]),
             ("anna@xn--perch-fsa.example", &["anna@xn--perch-fsa.example"]),
         ] {
             assert_eq!(
