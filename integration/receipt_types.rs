@@ -163,7 +163,8 @@ fn outcome_a_mailbox_has_its_own_type_where_the_message_asks_for_none() {
         submit(testbed, &[BRUNO], &asking("dopo", ""))?;
 
         let all = testbed.received_when(&[(ANNA, 8), (BRUNO, 4), (SERVICE, 4)])?;
-        testbed.judge(&all)?;
+        // The referee, who knows no table, wants complete receipts where the original asks for nothing.
+        testbed.judge(all.iter().filter(|one| !one.is("posta-certificata")))?;
         let receipts = receipts(&all, BRUNO)?;
         for (subject, expected) in
             [("niente", "breve"), ("completa", "completa"), ("ancora", "breve"), ("dopo", "sintetica")]

@@ -75,6 +75,7 @@ fn parameters(value: &[u8]) -> Vec<(String, Vec<u8>)> {
             b'\\' if in_quotes => field.extend(bytes.next()),
             b';' if !in_quotes => fields.push(std::mem::take(&mut field)),
             b'\r' | b'\n' => {}
+            b' ' | b'\t' if !in_quotes => {}
             _ => field.push(byte),
         }
     }
@@ -82,8 +83,7 @@ fn parameters(value: &[u8]) -> Vec<(String, Vec<u8>)> {
     let named = fields.into_iter().skip(1).filter_map(|field| {
         let at = field.iter().position(|byte| *byte == b'=')?;
         let (name, value) = field.split_at_checked(at)?;
-        let name = String::from_utf8_lossy(name).trim().to_ascii_lowercase();
-        Some((name, value.get(1..)?.trim_ascii().to_vec()))
+        Some((String::from_utf8_lossy(name).to_ascii_lowercase(), value.get(1..)?.to_vec()))
     });
     named.collect()
 }
@@ -100,7 +100,7 @@ mod tests {
     fn pieces_are_joined_before_they_are_decoded() {
         assert_eq!(name("x/y; name*0*=UTF-8''perch%C3;\r\n NAME*1*=%A9; name*2=\"; no.pdf\""), ["name=perché; no.pdf"]);
         assert_eq!(name("x/y; name*1*=ch%E9; name*0*=iso-8859-1'it'per"), ["name=perché"]);
-        assert_eq!(name("x/y; filename*0=\"a \\\"b\"; filename*1=c; name=d"), ["filename=a \"bc"]);
+        assert_eq!(name("x/y; filename*0=\"a \\\"b \" ; filename*1=c; name=d"), ["filename=a \"b c"]);
     }
 
     #[test]
