@@ -102,6 +102,7 @@ fn outcome_every_formal_defect_is_answered_by_a_notice_that_names_it() {
             "Bcc: altro@gamma.example\r\nX-Mailer",
             "il campo Bcc contiene destinatari in copia nascosta",
         ),
+        ("nul", "Buongiorno", "a\0b", "il messaggio contiene caratteri nulli"),
         ("long-line", "Buongiorno", &"a".repeat(999), "il messaggio contiene righe di oltre 998 caratteri"),
         (
             "long-header",
