@@ -29,7 +29,7 @@ pub fn submit(
     let is_certified = |domain: &_| current.directory.is_certified(domain);
     match accept(submission, rules, is_certified, new_id(), at) {
         Ok(accepted) => envelope(current, accepted, at),
-        Err(refused) => notice(current, refused, new_id(), at),
+        Err(refused) => notice(current, *refused, new_id(), at),
     }
 }
 
