@@ -35,6 +35,7 @@ pub fn submit(
 
 fn envelope(current: &Current, accepted: Accepted, at: TemporalReference) -> Result<Replacement, SigningError> {
     let facts = &accepted.data.facts;
+    // Sender and recipient of the same provider get the same messages as any others (§3.4).
     let has_own_recipient = facts
         .recipients
         .iter()
