@@ -67,13 +67,13 @@ pub fn accept(
     is_certified: impl Fn(&Domain) -> bool,
     id: PecMsgid,
     at: TemporalReference,
-) -> Result<Accepted, NotAccepted> {
+) -> Result<Accepted, Box<NotAccepted>> {
     let Rules { provider, limits, receipts } = rules;
     let header = Header::read(submission.message);
     let defects = formal_checks(submission, &header, limits);
     let facts = facts(submission, &header, is_certified, id);
     if !defects.is_empty() {
-        return Err(NotAccepted { facts, defects });
+        return Err(Box::new(NotAccepted { facts, defects }));
     }
     let data = CertificationData {
         requested: Some(requested_receipt(&header, receipts.of(submission.sender))),

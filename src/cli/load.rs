@@ -2,15 +2,17 @@
 //! names it, all of them at once. `run` and `check-config` go the same way.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
-use crate::access_point::Limits;
+use crate::access_point::{Limits, ReceiptDefaults};
 use crate::adapters::key_file;
 use crate::config::{self, Config};
 use crate::directory::{Directory, ProviderRecord};
 use crate::identity::SenderMap;
-use crate::model::TemporalReference;
+use crate::incoming_point::OrdinaryMail;
+use crate::model::{Address, MailboxTable, MailboxTableError, TemporalReference};
 use crate::operations::current::Current;
 use crate::smime::{Engine, Sha1Policy, Signer, SignerCertificate, Trust, pem, profile};
 
@@ -32,11 +34,13 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
     let trust = collect(&mut problems, trust(config));
     let directory = collect(&mut problems, directory(config));
     let senders = collect(&mut problems, senders(config));
+    let receipts = collect(&mut problems, receipts(config));
+    let ordinary = collect(&mut problems, ordinary(config));
     if let Some(signer) = &signer {
         check_certificate(config, signer, trust.as_ref(), at, &mut problems, &mut warnings);
     }
-    let (Some(signer), Some(trust), Some(directory), Some(senders), true) =
-        (signer, trust, directory, senders, problems.is_empty())
+    let (Some(signer), Some(trust), Some(directory), Some(senders), Some(receipts), Some(ordinary), true) =
+        (signer, trust, directory, senders, receipts, ordinary, problems.is_empty())
     else {
         return Err(Unusable(problems));
     };
@@ -50,12 +54,12 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
         sha1: if config.trust.accept_sha1 { Sha1Policy::Accept } else { Sha1Policy::Refuse },
         directory: directory.with_own(own),
         senders,
-        receipts: Default::default(),
-        ordinary: Default::default(),
         limits: Limits {
             recipients: usize::try_from(config.limits.recipients).unwrap_or(usize::MAX),
             product: config.limits.product_bytes,
         },
+        receipts,
+        ordinary,
     };
     Ok(Loaded { current, warnings })
 }
@@ -87,24 +91,30 @@ fn signer(config: &Config) -> Result<Signer, String> {
         config::Engine::AwsLcRs => Engine::AwsLc,
         config::Engine::Rsa => Engine::Rsa,
     };
-    let (source, key) = match (&config.key.source, &config.key.passphrase_file) {
-        (config::KeySource::Pem { private_key, certificate }, passphrase_file) => {
-            let source = key_file::KeySource::Pem {
-                private_key: private_key.clone(),
-                certificate: certificate.clone(),
-                passphrase_file: passphrase_file.clone(),
-            };
-            (source, "key.private_key")
-        }
+    let source = match (&config.key.source, &config.key.passphrase_file) {
+        (config::KeySource::Pem { private_key, certificate }, passphrase_file) => key_file::KeySource::Pem {
+            private_key: private_key.clone(),
+            certificate: certificate.clone(),
+            passphrase_file: passphrase_file.clone(),
+        },
         (config::KeySource::Pkcs12(file), Some(passphrase_file)) => {
-            let source = key_file::KeySource::Pkcs12 { file: file.clone(), passphrase_file: passphrase_file.clone() };
-            (source, "key.pkcs12")
+            key_file::KeySource::Pkcs12 { file: file.clone(), passphrase_file: passphrase_file.clone() }
         }
         (config::KeySource::Pkcs12(_), None) => {
             return Err(format!("{}: needs key.passphrase_file beside it", config.location("key.pkcs12")));
         }
     };
-    key_file::load(&source, engine).map_err(|error| told(&config.location(key), &error))
+    key_file::load(&source, engine).map_err(|error| told(&config.location(key_of(config, error.file())), &error))
+}
+
+/// The key of the configuration that names a file of the signer.
+fn key_of(config: &Config, file: &Path) -> &'static str {
+    match &config.key.source {
+        _ if config.key.passphrase_file.as_deref() == Some(file) => "key.passphrase_file",
+        config::KeySource::Pem { certificate, .. } if certificate == file => "key.certificate",
+        config::KeySource::Pem { .. } => "key.private_key",
+        config::KeySource::Pkcs12(_) => "key.pkcs12",
+    }
 }
 
 fn senders(config: &Config) -> Result<SenderMap, String> {
@@ -116,6 +126,61 @@ fn senders(config: &Config) -> Result<SenderMap, String> {
         let lines: Vec<String> = errors.iter().map(|error| format!("{place}: {}: {error}", map.display())).collect();
         lines.join("\n")
     })
+}
+
+/// The receipts that single mailboxes ask for.
+fn receipts(config: &Config) -> Result<ReceiptDefaults, String> {
+    let Some(map) = &config.receipts.map else { return Ok(ReceiptDefaults::default()) };
+    let table = Table { key: "receipts.map", file: map, config };
+    let defaults = ReceiptDefaults::parse(&table.text()?).map_err(|errors| table.told(&errors))?;
+    table.check_mailboxes(defaults.mailboxes())?;
+    Ok(defaults)
+}
+
+/// What becomes of ordinary mail.
+fn ordinary(config: &Config) -> Result<OrdinaryMail, String> {
+    let config::Ordinary { policy, map, ask_mailboxes } = &config.ordinary;
+    let mailboxes = match map {
+        None => MailboxTable::default(),
+        Some(map) => {
+            let table = Table { key: "ordinary.map", file: map, config };
+            let mailboxes = OrdinaryMail::parse_mailboxes(&table.text()?).map_err(|errors| table.told(&errors))?;
+            table.check_mailboxes(mailboxes.mailboxes())?;
+            mailboxes
+        }
+    };
+    Ok(OrdinaryMail { policy: policy.clone(), mailboxes, asks_mailboxes: *ask_mailboxes })
+}
+
+/// A file with a line for each mailbox that differs, and the key that names it.
+struct Table<'a> {
+    key: &'static str,
+    file: &'a Path,
+    config: &'a Config,
+}
+
+impl Table<'_> {
+    fn text(&self) -> Result<String, String> {
+        let octets = read(self.file, &self.config.location(self.key))?;
+        String::from_utf8(octets).map_err(|_| self.line("not UTF-8 text"))
+    }
+
+    /// A line for another provider's mailbox would never be looked at.
+    fn check_mailboxes<'m>(&self, mailboxes: impl Iterator<Item = &'m Address>) -> Result<(), String> {
+        let foreign = mailboxes.filter(|mailbox| !self.config.provider.manages(mailbox));
+        let mut lines: Vec<String> =
+            foreign.map(|mailbox| self.line(format!("{mailbox} lies in none of provider.mail_domains"))).collect();
+        lines.sort();
+        if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
+    }
+
+    fn told(&self, errors: &[MailboxTableError]) -> String {
+        errors.iter().map(|error| self.line(error)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn line(&self, problem: impl Display) -> String {
+        format!("{}: {}: {problem}", self.config.location(self.key), self.file.display())
+    }
 }
 
 /// The own certificate against the profile (§5.5), and as other providers will check it.

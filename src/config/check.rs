@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use crate::config::params::{OrdinaryPolicyName, Value};
 use crate::config::{Limits, Listen, Problem, Virus};
-use crate::model::Provider;
+use crate::model::{Address, OrdinaryPolicy, Provider};
 
 /// The local part that every provider's own messages come from (§2.2.6, §3.1.4).
 const SENDING_LOCAL_PART: &str = "posta-certificata";
@@ -78,6 +79,16 @@ pub(super) fn virus(virus: &Virus) -> Option<Found> {
     let found = virus.timeout_seconds;
     (!(1..=MOST_SCAN_SECONDS).contains(&found))
         .then_some(("virus.timeout_seconds", Problem::Outside { found, least: 1, most: MOST_SCAN_SECONDS }))
+}
+
+pub(super) fn ordinary(policy: OrdinaryPolicyName, forward_to: Option<Address>) -> Result<OrdinaryPolicy, Found> {
+    match (policy, forward_to) {
+        (OrdinaryPolicyName::Anomaly, None) => Ok(OrdinaryPolicy::Anomaly),
+        (OrdinaryPolicyName::Refuse, None) => Ok(OrdinaryPolicy::Refuse),
+        (OrdinaryPolicyName::Forward, Some(address)) => Ok(OrdinaryPolicy::Forward(address)),
+        (OrdinaryPolicyName::Forward, None) => Err(("ordinary.forward_to", Problem::Missing(Address::FORM))),
+        (_, Some(_)) => Err(("ordinary.forward_to", Problem::UnusedForward)),
+    }
 }
 
 pub(super) fn listen(listen: &Listen) -> Vec<Found> {

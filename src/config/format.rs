@@ -67,6 +67,8 @@ pub enum Problem {
     NoKey,
     #[error("both forms of the key; keep either private_key and certificate, or pkcs12")]
     TwoKeys,
+    #[error("only for policy = \"forward\"; set ordinary.policy to that or take this out")]
+    UnusedForward,
     #[error("the same socket as {0}; each needs its own path")]
     SameSocket(&'static str),
     #[error("found {found}, expected at least {least} (DM 2-11-2005 art. 12)")]

@@ -17,8 +17,9 @@ pub use check::KeySource;
 pub use format::{ConfigError, ConfigErrors, Problem};
 pub use params::{Endpoint, Engine, LocalEndpoint, LoopbackAddress, UnixSocket};
 
-use crate::model::Provider;
+use crate::model::{OrdinaryPolicy, Provider};
 use format::{Document, Origin};
+use params::OrdinaryPolicyName;
 
 /// What providers offer today: 100 MB; the decree asks for 30 (DM 2-11-2005 art. 12).
 const MESSAGE_BYTES: u64 = 100 << 20;
@@ -46,6 +47,8 @@ pub struct Config {
     pub directory: Directory,
     pub senders: Senders,
     pub limits: Limits,
+    pub receipts: Receipts,
+    pub ordinary: Ordinary,
     pub listen: Listen,
     pub postfix: Postfix,
     pub dovecot: Dovecot,
@@ -93,8 +96,25 @@ pub struct Limits {
     pub message_bytes: u64,
     /// Size times recipients; more gives a non-acceptance notification.
     pub product_bytes: u64,
-    /// More is refused in the SMTP dialogue.
+    /// More gives a non-acceptance notification.
     pub recipients: u64,
+}
+
+/// Which receipts users ask for whose messages ask for none (§3.3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipts {
+    /// Without it all ask for complete ones.
+    pub map: Option<PathBuf>,
+}
+
+/// What becomes of ordinary mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ordinary {
+    /// For mailboxes that the map does not name.
+    pub policy: OrdinaryPolicy,
+    pub map: Option<PathBuf>,
+    /// Whether Dovecot is asked before ordinary mail is accepted, so that what it refuses is not bounced.
+    pub ask_mailboxes: bool,
 }
 
 /// The sockets on which Postfix finds this daemon.
@@ -176,6 +196,8 @@ impl Config {
         let directory = Directory { ldif: document.optional("directory.ldif") };
         let senders = Senders { map: document.optional("senders.map") };
         let limits = limits(document);
+        let receipts = Receipts { map: document.optional("receipts.map") };
+        let ordinary = ordinary(document);
         let listen = listen(document);
         let inject = document.or("postfix.inject", LoopbackAddress(INJECTION));
         let lmtp = document.or("dovecot.lmtp", Endpoint::Unix(UnixSocket(DOVECOT_SOCKET.into())));
@@ -188,6 +210,8 @@ impl Config {
             directory,
             senders,
             limits,
+            receipts,
+            ordinary: ordinary?,
             listen,
             postfix: Postfix { inject },
             dovecot: Dovecot { lmtp },
@@ -236,6 +260,20 @@ fn limits(document: &mut Document) -> Limits {
     let limits = Limits { message_bytes, product_bytes, recipients };
     document.note(check::limits(&limits));
     limits
+}
+
+fn ordinary(document: &mut Document) -> Option<Ordinary> {
+    let policy = document.or("ordinary.policy", OrdinaryPolicyName::Anomaly);
+    let forward_to = document.optional("ordinary.forward_to");
+    let map = document.optional("ordinary.map");
+    let ask_mailboxes = document.or("ordinary.ask_mailboxes", true);
+    match check::ordinary(policy, forward_to) {
+        Ok(policy) => Some(Ordinary { policy, map, ask_mailboxes }),
+        Err(error) => {
+            document.note([error]);
+            None
+        }
+    }
 }
 
 fn listen(document: &mut Document) -> Listen {

@@ -37,6 +37,14 @@ pub enum Engine {
     Rsa,
 }
 
+/// What a provider makes of ordinary mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrdinaryPolicyName {
+    Anomaly,
+    Refuse,
+    Forward,
+}
+
 /// A unix socket: an absolute path that fits a socket address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixSocket(pub(super) PathBuf);
@@ -174,6 +182,27 @@ impl Value for Engine {
         quoted(match self {
             Engine::AwsLcRs => "aws-lc-rs",
             Engine::Rsa => "rsa",
+        })
+    }
+}
+
+impl Value for OrdinaryPolicyName {
+    const FORM: &'static str = "\"anomaly\", \"refuse\" or \"forward\"";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        text(value, |text| match text {
+            "anomaly" => Some(OrdinaryPolicyName::Anomaly),
+            "refuse" => Some(OrdinaryPolicyName::Refuse),
+            "forward" => Some(OrdinaryPolicyName::Forward),
+            _ => None,
+        })
+    }
+
+    fn write(&self) -> String {
+        quoted(match self {
+            OrdinaryPolicyName::Anomaly => "anomaly",
+            OrdinaryPolicyName::Refuse => "refuse",
+            OrdinaryPolicyName::Forward => "forward",
         })
     }
 }

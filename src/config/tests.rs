@@ -40,6 +40,8 @@ fn the_least_file_gives_a_whole_configuration() {
     );
     assert!(config.trust.accept_sha1);
     assert_eq!((config.directory.ldif.as_deref(), config.senders.map.as_deref()), (None, None));
+    assert_eq!(config.receipts.map, None);
+    assert_eq!(config.ordinary, Ordinary { policy: OrdinaryPolicy::Anomaly, map: None, ask_mailboxes: true });
     assert_eq!(config.limits, Limits { message_bytes: 104_857_600, product_bytes: 52_428_800_000, recipients: 500 });
     assert_eq!(config.listen.access.path(), Path::new("/var/spool/postfix/pec-milter/access"));
     assert_eq!(config.postfix.inject.socket_addr().to_string(), "127.0.0.1:10025");
@@ -73,6 +75,13 @@ map = "/s"
 message_bytes = 0x4000000
 product_bytes = 30_000_000
 recipients = 50
+[receipts]
+map = "/r"
+[ordinary]
+policy = "forward"
+forward_to = "ordinaria@gamma.example"
+map = "/o"
+ask_mailboxes = false
 [listen]
 access = "unix:/a"
 incoming = "unix:/i"
@@ -99,6 +108,9 @@ store = "/v"
     assert_eq!(config.directory.ldif.as_deref(), Some(Path::new("/d.ldif")));
     assert_eq!(config.senders.map.as_deref(), Some(Path::new("/s")));
     assert_eq!(config.limits, Limits { message_bytes: 67_108_864, product_bytes: 30_000_000, recipients: 50 });
+    assert_eq!(config.receipts.map.as_deref(), Some(Path::new("/r")));
+    let policy = OrdinaryPolicy::Forward("ordinaria@gamma.example".parse().unwrap());
+    assert_eq!(config.ordinary, Ordinary { policy, map: Some("/o".into()), ask_mailboxes: false });
     assert_eq!((config.listen.lmtp.path(), config.listen.socket_group.as_str()), (Path::new("/l"), "mail"));
     assert_eq!(config.postfix.inject.socket_addr().to_string(), "[::1]:26");
     assert_eq!(config.dovecot.lmtp, Endpoint::Tcp("192.0.2.1:24".parse().unwrap()));
@@ -174,6 +186,7 @@ fn values_that_are_not_of_the_form_are_refused() {
         ("[listen]\nsocket_group", &["\"\"", "\" a\"", "\"a\\u0000\"", "0"]),
         ("[postfix]\ninject", &["\"localhost:25\"", "\"127.0.0.1\"", "\"127.0.0.1:0\"", "\"0.0.0.0:25\"", "25"]),
         ("[dovecot]\nlmtp", &["\"dovecot:24\"", "\"unix:lmtp\"", "\"127.0.0.1:70000\"", "\"/run/dovecot/lmtp\""]),
+        ("[ordinary]\npolicy", &["\"bounce\"", "true", "\"\""]),
         ("[directory]\nldif", &["true", "\"https://x\""]),
         ("[virus]\nclamd", &["\"/run/clamd\"", "\"192.0.2.1:3310\"", "\"localhost:3310\"", "false"]),
         ("[virus]\ntimeout_seconds", &["0", "241", "\"30\""]),
@@ -208,6 +221,16 @@ fn rules_across_keys_name_the_key_to_change() {
         ("private_key", "# private_key", ": key.private_key: missing; expected the private key of certificate"),
         ("certificate =", "# certificate =", ": key.certificate: missing; expected the certificate of private_key"),
         ("[key]\n", "[limits]\nrecipients = 49\n[key]\n", ":7: limits.recipients: found 49, expected at least 50"),
+        (
+            "[key]\n",
+            "[ordinary]\npolicy = \"forward\"\n[key]\n",
+            ": ordinary.forward_to: missing; expected an address such as",
+        ),
+        (
+            "[key]\n",
+            "[ordinary]\nforward_to = \"a@x.example\"\n[key]\n",
+            ":7: ordinary.forward_to: only for policy = \"forward\"",
+        ),
         (
             "[key]\n",
             "[limits]\nmessage_bytes = 1\nproduct_bytes = 30000000\n[key]\n",

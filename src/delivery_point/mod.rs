@@ -1,6 +1,10 @@
 //! The Delivery Point (§2.2.3, §3.3): what the mailbox server's answer means, what the MTA's report of a failure means,
 //! and which receipt a recipient gives.
 
+mod brief;
+
+pub use brief::brief;
+
 use crate::message::address_list::addresses;
 use crate::message::header::Header;
 use crate::message::notification::Failure;

@@ -17,7 +17,7 @@ use crate::message::mime::Entity;
 use crate::model::{Address, Msgid, TemporalReference};
 use crate::smime::{DigestAlgorithm, Sha1Policy, Trust, VerifiedSignature, verify};
 
-pub use ordinary::{OrdinaryMail, OrdinaryPolicy, Routes};
+pub use ordinary::{OrdinaryMail, Routes};
 
 /// A message as it arrives: the SMTP envelope and the octets.
 #[derive(Debug, Clone, Copy)]

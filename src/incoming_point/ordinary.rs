@@ -5,22 +5,10 @@
 //! ADDRESS`. Decided here is where each recipient's copy goes; that a queue file holds only one message is the
 //! operation's affair. Messages from a provider that are not correct are not ordinary mail and never come here.
 
-use crate::model::{Address, MailboxTable, MailboxTableError};
+use crate::model::{Address, MailboxTable, MailboxTableError, OrdinaryPolicy};
 
 /// What a line of the table looks like.
 const FORM: &str = "address anomaly|refuse|forward ADDRESS";
-
-/// What becomes of ordinary mail.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum OrdinaryPolicy {
-    /// It goes to the mailbox in an anomaly envelope (§3.2.2).
-    #[default]
-    Anomaly,
-    /// It is refused in the SMTP dialogue.
-    Refuse,
-    /// It goes elsewhere, as it is.
-    Forward(Address),
-}
 
 /// The policy of the provider and of its mailboxes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,6 +13,7 @@ pub mod encode;
 pub mod header;
 pub mod mime;
 pub mod notification;
+mod parameters;
 mod pieces;
 pub mod transport_envelope;
 pub mod wire;

@@ -5,6 +5,7 @@
 pub(crate) mod address;
 mod mailbox_table;
 mod msgid;
+mod ordinary_policy;
 mod provider;
 mod receipt_type;
 mod recipient;
@@ -13,6 +14,7 @@ mod temporal_reference;
 pub use address::{Address, Domain, InvalidAddress};
 pub use mailbox_table::{MailboxTable, MailboxTableError};
 pub use msgid::{InvalidMsgid, Msgid, PecMsgid};
+pub use ordinary_policy::OrdinaryPolicy;
 pub use provider::Provider;
 pub use receipt_type::ReceiptType;
 pub use recipient::{Recipient, RecipientType};

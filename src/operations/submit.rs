@@ -67,13 +67,18 @@ pub async fn submit(
     let (checking, submission) = (current.clone(), outgoing.clone());
     let checked = tokio::task::spawn_blocking(move || check(&checking, &submission, id, at)).await?;
     let decision = match checked {
-        Err(refused) => refusal(&current, refused, notice, at),
+        Err(refused) => refusal(&current, *refused, notice, at),
         Ok(accepted) => unless_infected(&current, viruses, &outgoing, accepted, notice, at).await?,
     };
     Ok(tokio::task::spawn_blocking(move || sign(&current, decision, at)).await??)
 }
 
-fn check(current: &Current, outgoing: &Outgoing, id: PecMsgid, at: TemporalReference) -> Result<Accepted, NotAccepted> {
+fn check(
+    current: &Current,
+    outgoing: &Outgoing,
+    id: PecMsgid,
+    at: TemporalReference,
+) -> Result<Accepted, Box<NotAccepted>> {
     let Outgoing { sender, recipients, message, .. } = outgoing;
     let rules = Rules { provider: &current.provider, limits: &current.limits, receipts: &current.receipts };
     let is_certified = |domain: &_| current.directory.is_certified(domain);
@@ -135,6 +140,7 @@ fn sign(current: &Current, decision: Decision, at: TemporalReference) -> Result<
 
 fn envelope(current: &Current, accepted: Accepted, at: TemporalReference) -> Result<Replacement, SigningError> {
     let facts = &accepted.data.facts;
+    // Sender and recipient of the same provider get the same messages as any others (§3.4).
     let has_own_recipient = facts
         .recipients
         .iter()

@@ -10,6 +10,7 @@
 pub mod clamd;
 mod daemon;
 mod dovecot;
+pub mod foreign;
 mod host;
 mod judgement;
 pub mod ldif;
@@ -23,6 +24,7 @@ pub mod referee;
 mod scratch;
 pub mod smtp;
 mod testbed;
+pub mod timeline;
 mod wait;
 mod wire;
 
@@ -31,6 +33,7 @@ pub use host::{Host, Site, User};
 pub use received::Received;
 pub use smtp::{Dialogue, Port};
 pub use testbed::{Plan, Testbed};
+pub use timeline::Event;
 pub use wait::{PATIENCE, wait_until};
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use indymilter::{
 };
 use tracing::{error, info, warn};
 
-use super::conversation::{Conversation, Untransferable, path};
+use super::conversation::{Conversation, Submitter, Untransferable, path};
 use super::{Milter, Role, apply};
 use crate::access_point::{DialogueRefusal, Login, check_recipient, check_sender};
 use crate::crash;
@@ -99,7 +99,8 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
         let login = Login { name: name.as_deref(), is_encrypted: tls.is_some_and(|version| !version.is_empty()) };
         let may_send_as = |login: &str, address: &Address| current.senders.may_send_as(login, address);
         match check_sender(login, &sender, |address| current.manages(address), may_send_as) {
-            Ok(submitter) => {
+            Ok(address) => {
+                let submitter = Submitter { login: name.unwrap_or_default(), address };
                 context.data = Some(Conversation::new(sender, Some(submitter)));
                 Status::Continue
             }
@@ -125,7 +126,8 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
                 refuse(&mut context.reply, &refusal)
             }
             Err(refusal @ DialogueRefusal::InternalRecipient(_)) => {
-                warn!(sender = %conversation.sender, %recipient, "a recipient in the internal domain was refused");
+                let login = conversation.submitter.as_ref().map_or("-", |submitter| &submitter.login);
+                warn!(login, sender = %conversation.sender, %recipient, "a recipient in the internal domain was refused");
                 refuse(&mut context.reply, &refusal)
             }
             _ => {
@@ -160,10 +162,10 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
 
     async fn submission(&self, context: &mut EomContext<Conversation>, queue_id: &str) -> Result<Status, Fault> {
         let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
-        let sender = conversation.submitter.clone().ok_or(Fault::NoConversation)?;
+        let Submitter { login, address: sender } = conversation.submitter.clone().ok_or(Fault::NoConversation)?;
         let message = match conversation.take_message() {
             Ok(message) => message,
-            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, defect)),
+            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, &login, defect)),
         };
         let mut recipients: Vec<Address> = Vec::with_capacity(conversation.recipients.len());
         let mut seen = std::collections::HashSet::new();
@@ -176,9 +178,10 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
         let outgoing = Outgoing { queue_id: queue_id.to_owned(), sender, recipients, message: message.clone() };
         let replacement = submit(self.current.now(), &self.viruses, &self.instruments, outgoing).await?;
         apply::replace(&context.actions, &Header::read(&message), &conversation.recipients, &replacement).await?;
+        let summary = &replacement.summary;
         match &replacement.envelope {
-            None => info!(queue_id, sender = %author, summary = %replacement.summary, "submission"),
-            Some(_) => warn!(queue_id, sender = %author, summary = %replacement.summary, "submission"),
+            None => info!(queue_id, login, sender = %author, %summary, "submission"),
+            Some(_) => warn!(queue_id, login, sender = %author, %summary, "submission refused by the formal checks"),
         }
         Ok(Status::Accept)
     }
@@ -187,7 +190,7 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
         let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
         let message = match conversation.take_message() {
             Ok(message) => message,
-            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, defect)),
+            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, "-", defect)),
         };
         let Conversation { sender, recipients, .. } = conversation;
         let incoming = Incoming {
@@ -262,8 +265,9 @@ fn is_status(word: &str) -> bool {
     word.split('.').count() == 3 && word.split('.').all(|number| number.parse::<u16>().is_ok_and(|one| one < 1000))
 }
 
-fn untransferable(reply: &mut SmtpReply, queue_id: &str, defect: Untransferable) -> Status {
-    warn!(queue_id, ?defect, "message refused");
+/// `login` is `-` where nobody logs in.
+fn untransferable(reply: &mut SmtpReply, queue_id: &str, login: &str, defect: Untransferable) -> Status {
+    warn!(queue_id, login, ?defect, "message refused");
     match defect {
         Untransferable::TooLarge(limit) => {
             answer(reply, "552", "5.3.4", vec![format!("il messaggio supera il limite di {limit} byte")])

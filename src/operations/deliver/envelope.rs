@@ -9,9 +9,10 @@ use super::entries::{ArrivalDetails, Author, OutcomeDetails, combined, details};
 use super::viruses::Inspection;
 use super::{Fault, Hop, Local, is_own, mail, receipts};
 use crate::crash;
-use crate::delivery_point::{Outcome, issued_receipt, outcome};
+use crate::delivery_point::{Outcome, brief, issued_receipt, outcome};
 use crate::incoming_point::CertifiedMessage;
 use crate::legal_log::{Entry, EventKind, Recorded};
+use crate::message::Pieces;
 use crate::message::notification::Notification;
 use crate::model::{Address, Msgid, TemporalReference};
 use crate::operations::current::Current;
@@ -53,7 +54,8 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         let (mut replies, outcomes) = self.to_mailboxes(current, file, message, &locals, &arrived).await?;
         crash::point("outcomes-recorded");
 
-        let tellings = tellings(current, message, &locals, triggers, &arrived, &outcomes);
+        let brief = brief_original(message, &outcomes).await?;
+        let tellings = tellings(current, message, brief.as_ref(), &locals, triggers, &arrived, &outcomes);
         for (index, reply) in self.tell(current, file, tellings).await? {
             replies.push((index, reply));
         }
@@ -246,6 +248,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             };
             let reply = self.send(current, &to, &mail).await;
             if reply.is_positive() {
+                crash::point("notification-sent");
                 info!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, "notification sent");
             } else {
                 error!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, %reply, "notification not sent, it will be tried again");
@@ -333,10 +336,23 @@ pub(super) fn distinct(locals: &[Local]) -> Vec<Address> {
     locals.iter().filter_map(Local::address).filter(|address| seen.insert(address.clone())).collect()
 }
 
+/// The original as brief receipts carry it, hashed once for all recipients, off the async threads.
+async fn brief_original(
+    message: &CertifiedMessage,
+    outcomes: &[(Recorded, Vec<usize>)],
+) -> Result<Option<Pieces>, Fault> {
+    if !outcomes.iter().any(|(recorded, _)| receipts::is_brief(&recorded.entry)) {
+        return Ok(None);
+    }
+    let original = message.original.clone();
+    Ok(Some(tokio::task::spawn_blocking(move || brief(&original)).await?))
+}
+
 /// What is to be told now, and whose answers wait for it.
 fn tellings(
     current: &Current,
     message: &CertifiedMessage,
+    brief: Option<&Pieces>,
     locals: &[Local],
     triggers: &[(usize, Trigger)],
     arrived: &Arrived,
@@ -345,7 +361,7 @@ fn tellings(
     let places = |wanted| triggers.iter().filter(move |(_, one)| *one == wanted).map(|(index, _)| *index).collect();
     let mut tellings = Vec::new();
     if let Some(acceptance) = &arrived.acceptance {
-        let notification = receipts::of_entry(current, message, &acceptance.entry);
+        let notification = receipts::of_entry(current, message, None, &acceptance.entry);
         let answers: Vec<usize> = places(Trigger::Acceptance);
         tellings.extend(notification.map(|notification| Telling { notification, answers }));
     }
@@ -359,7 +375,7 @@ fn tellings(
         tellings.push(Telling { notification, answers: waiting.clone() });
     }
     for (recorded, answers) in outcomes {
-        let notification = receipts::of_entry(current, message, &recorded.entry);
+        let notification = receipts::of_entry(current, message, brief, &recorded.entry);
         tellings.extend(notification.map(|notification| Telling { notification, answers: answers.clone() }));
     }
     tellings

@@ -11,11 +11,22 @@ use crate::message::notification::{
     virus_delivery_error, virus_detection,
 };
 use crate::message::wire;
-use crate::model::Address;
+use crate::model::{Address, ReceiptType};
 use crate::operations::current::Current;
 
+/// Whether an entry is told by a brief receipt.
+pub fn is_brief(entry: &Entry) -> bool {
+    entry.kind == EventKind::Delivery && issued(entry) == Some(ReceiptType::Brief)
+}
+
 /// The notification that tells a recorded acceptance, delivery or non-delivery; none for entries that tell nothing.
-pub fn of_entry(current: &Current, message: &CertifiedMessage, entry: &Entry) -> Option<Notification> {
+/// `brief` is the original as brief receipts carry it, where there are any.
+pub fn of_entry(
+    current: &Current,
+    message: &CertifiedMessage,
+    brief: Option<&Pieces>,
+    entry: &Entry,
+) -> Option<Notification> {
     let (facts, issuer) = (&message.data.facts, current.provider.name.as_str());
     let id = entry.notification.clone()?;
     let recipient = entry.recipient.as_ref().and_then(|text| text.parse::<Address>().ok());
@@ -23,9 +34,11 @@ pub fn of_entry(current: &Current, message: &CertifiedMessage, entry: &Entry) ->
         EventKind::Acceptance => Some(server_user_acceptance(&message.data, id)),
         EventKind::Delivery => {
             let requested = message.data.requested.unwrap_or_default();
-            let known: OutcomeDetails = details(entry)?;
-            let issued = wire::receipt_from_token(&known.issued?)?;
-            let original = Pieces::from(message.original.clone());
+            let issued = issued(entry)?;
+            let original = match issued {
+                ReceiptType::Brief => brief?.clone(),
+                ReceiptType::Complete | ReceiptType::Concise => Pieces::from(message.original.clone()),
+            };
             Some(delivery(facts.clone(), requested, recipient?, issuer, entry.at, id, issued, original))
         }
         EventKind::NonDelivery => non_delivery_notice(current, facts, entry),
@@ -51,6 +64,10 @@ pub fn non_delivery_notice(current: &Current, facts: &TransactionFacts, entry: &
     let failure = Failure { status: known.status?, description: known.description? };
     let (recipient, id) = (entry.recipient.as_ref()?.parse().ok()?, entry.notification.clone()?);
     Some(non_delivery(facts.clone(), recipient, &failure, &current.provider.name, entry.at, id))
+}
+
+fn issued(entry: &Entry) -> Option<ReceiptType> {
+    wire::receipt_from_token(&details::<OutcomeDetails>(entry)?.issued?)
 }
 
 /// The take-charges that tell some recorded entries: one for each Message-ID they were given.
