@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,8 +22,8 @@ fn alfa() -> Plan {
     plan().provider("alfa", &["anna", "carla"])
 }
 
-/// Postfix gives up soon, and a host that was down a moment ago is tried again.
-const SHORT_LIFE: &str = "maximal_queue_lifetime = 4s\nsmtp_connect_timeout = 2s\n";
+/// Postfix gives up soon.
+const SHORT_LIFE: &str = "maximal_queue_lifetime = 4s\n";
 
 fn message(subject: &str, to: &[&str], text: &str) -> Vec<u8> {
     let to = to.join(",\r\n ");
@@ -82,8 +83,8 @@ fn expect(found: &BTreeMap<String, (String, String)>, wanted: &[(&str, &str, &st
     Ok(())
 }
 
-/// Gives a mailbox further userdb fields, as an administrator does in Dovecot's users file.
-fn change_mailbox(host: &Host, user: &str, fields: &str) -> Result<()> {
+/// Gives a mailbox further fields, as an administrator does in Dovecot's users file.
+fn edit_mailbox(host: &Host, user: &str, fields: &str) -> Result<()> {
     let path = host.site.folder.join("users");
     let address = host.mailbox(user);
     let change = |line: &str| match line.split_once(':') {
@@ -96,8 +97,13 @@ fn change_mailbox(host: &Host, user: &str, fields: &str) -> Result<()> {
     // In place of the old one at once: Dovecot reads it at any moment.
     let new = path.with_extension("new");
     fs::write(&new, users)?;
-    fs::rename(new, path).context("cannot replace the users file")?;
-    // Dovecot looks at the file once a second.
+    fs::rename(new, path).context("cannot replace the users file")
+}
+
+/// The same with one field of the user database; returns when Dovecot, which looks at the file once a second, knows it.
+fn change_mailbox(host: &Host, user: &str, fields: &str) -> Result<()> {
+    edit_mailbox(host, user, fields)?;
+    let address = host.mailbox(user);
     let configuration = host.site.folder.join("dovecot.conf");
     let (name, value) = fields.trim_start_matches("userdb_").split_once('=').context("no userdb field")?;
     wait_until(&format!("Dovecot to know {fields} of {address}"), PATIENCE, || {
@@ -122,20 +128,23 @@ plugin {
 #[test]
 fn outcome_each_refusal_of_the_mailbox_server_is_told_with_its_code() {
     let disabled = "site_disabled_mailboxes = inline:{ { sospeso@beta.example = error:5.2.1 mailbox disabled } }\n";
-    let users = ["bruno", "pieno", "piccolo", "sospeso"];
-    alfa().provider("beta", &users).with_dovecot(QUOTA).with_postfix(disabled).test(|testbed| {
+    let users = ["bruno", "pieno", "piccolo", "sospeso", "rotto"];
+    let settings = format!("{QUOTA}\nlmtp_proxy = yes\n");
+    alfa().provider("beta", &users).with_dovecot(&settings).with_postfix(disabled).test(|testbed| {
         let beta = testbed.host("beta")?;
         send(testbed, "prima", &["pieno@beta.example"], "riempie")?;
         testbed.received_when(&[(ANNA, 2), ("pieno@beta.example", 1), ("ricevute@alfa.example", 1)])?;
+        // A mailbox that was moved to nowhere: one of Dovecot's other permanent failures.
+        edit_mailbox(beta, "rotto", "proxy=y host=127.0.0.1 user=a@b@c")?;
         // Over its quota before the message is offered, and by the message.
         change_mailbox(beta, "pieno", "userdb_quota_rule=*:bytes=1000")?;
         change_mailbox(beta, "piccolo", "userdb_quota_rule=*:bytes=2000")?;
 
-        let to = ["bruno", "pieno", "piccolo", "sospeso", "nessuno"].map(|user| beta.mailbox(user));
+        let to = ["bruno", "pieno", "piccolo", "sospeso", "rotto", "nessuno"].map(|user| beta.mailbox(user));
         let to: Vec<&str> = to.iter().map(String::as_str).collect();
         send(testbed, "seconda", &to, "testo")?;
         let all = testbed.received_when(&[
-            (ANNA, 2 + 1 + 5),
+            (ANNA, 2 + 1 + 6),
             ("bruno@beta.example", 1),
             ("pieno@beta.example", 1),
             ("ricevute@alfa.example", 3),
@@ -146,6 +155,11 @@ fn outcome_each_refusal_of_the_mailbox_server_is_told_with_its_code() {
                 ("nessuno@beta.example", "no-dest", "5.1.1 - Beta PEC S.p.A. - indirizzo non valido"),
                 ("pieno@beta.example", "altro", "5.2.2 - Beta PEC S.p.A. - casella piena"),
                 ("piccolo@beta.example", "altro", "5.2.2 - Beta PEC S.p.A. - casella piena"),
+                (
+                    "rotto@beta.example",
+                    "altro",
+                    "5.3.5 - Beta PEC S.p.A. - messaggio rifiutato dal sistema di destinazione",
+                ),
                 ("sospeso@beta.example", "altro", "5.2.1 - Beta PEC S.p.A. - casella inibita alla ricezione"),
             ],
         )?;
@@ -164,17 +178,30 @@ enum Stage {
     End,
 }
 
-/// A mail server that refuses every message at one stage with one reply. Returns its port.
-fn refusing(stage: Stage, reply: &'static str) -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let port = listener.local_addr()?.port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // A client that hangs up has read what it needs.
-            thread::spawn(move || refuse(stream, stage, reply));
-        }
-    });
-    Ok(port)
+/// A mail server that refuses every message at one stage, with a reply that can change.
+struct Peer {
+    port: u16,
+    reply: Arc<Mutex<&'static str>>,
+}
+
+impl Peer {
+    fn refusing(stage: Stage, reply: &'static str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let peer = Peer { port: listener.local_addr().unwrap().port(), reply: Arc::new(Mutex::new(reply)) };
+        let reply = peer.reply.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let reply = *reply.lock().unwrap();
+                // A client that hangs up has read what it needs.
+                thread::spawn(move || refuse(stream, stage, reply));
+            }
+        });
+        peer
+    }
+
+    fn now_says(&self, reply: &'static str) {
+        *self.reply.lock().unwrap() = reply;
+    }
 }
 
 fn refuse(mut stream: TcpStream, stage: Stage, reply: &str) -> std::io::Result<()> {
@@ -187,13 +214,13 @@ fn refuse(mut stream: TcpStream, stage: Stage, reply: &str) -> std::io::Result<(
     while let Some(line) = lines.next().transpose()? {
         match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
             "EHLO" | "HELO" => say(Stage::Ehlo, "250 peer.example")?,
-            "MAIL" => say(Stage::Mail, "250 ok")?,
             "RCPT" => say(Stage::Rcpt, "250 ok")?,
-            "DATA" if stage == Stage::Data => say(Stage::Data, "")?,
             "DATA" => {
                 say(Stage::Data, "354 go")?;
-                while lines.next().transpose()?.is_some_and(|line| line != ".") {}
-                say(Stage::End, "250 ok")?;
+                if stage != Stage::Data {
+                    while lines.next().transpose()?.is_some_and(|line| line != ".") {}
+                    say(Stage::End, "250 ok")?;
+                }
             }
             "QUIT" => return write!(stream, "221 bye\r\n"),
             _ => say(Stage::Mail, "250 ok")?,
@@ -225,24 +252,25 @@ fn dns_without_names(host: &Host) -> Result<()> {
 
 #[test]
 fn outcome_a_refusal_at_any_stage_and_a_silent_host_are_told_by_the_senders_provider() {
-    let peers = [
-        ("connect.example", refusing(Stage::Connect, "554 5.3.2 no mail today")),
-        ("ehlo.example", refusing(Stage::Ehlo, "550 5.7.1 go away")),
-        ("mail.example", refusing(Stage::Mail, "550 5.7.1 not from you")),
-        ("rcpt.example", refusing(Stage::Rcpt, "550-5.1.1 there is\r\n550 5.1.1 nobody here")),
-        ("data.example", refusing(Stage::Data, "554 no enhanced code")),
-        ("end.example", refusing(Stage::End, "552 5.2.2 full")),
+    let refusals = [
+        ("connect.example", Stage::Connect, "554 5.3.2 no mail today"),
+        ("ehlo.example", Stage::Ehlo, "550 5.7.1 go away"),
+        ("mail.example", Stage::Mail, "550 5.7.1 not from you"),
+        ("rcpt.example", Stage::Rcpt, "550-5.1.1 there is\r\n550 5.1.1 nobody here"),
+        ("data.example", Stage::Data, "554 no enhanced code"),
+        ("end.example", Stage::End, "552 5.2.2 full"),
     ];
     let mut routes = String::new();
-    for (domain, port) in peers {
-        routes.push_str(&format!("{{ {domain} = smtp:[127.0.0.1]:{} }}, ", port.unwrap()));
+    for (domain, stage, reply) in refusals {
+        let port = Peer::refusing(stage, reply).port;
+        routes.push_str(&format!("{{ {domain} = smtp:[127.0.0.1]:{port} }}, "));
     }
     // Bound and not listening for long: nobody answers there.
     let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     routes.push_str(&format!("{{ silent.example = smtp:[127.0.0.1]:{closed} }}"));
     let settings = format!(
         "site_transport_maps = inline:{{ {routes} }}\ndefault_transport = smtp\ndelay_warning_time = 1s\n\
-         smtp_dns_support_level = enabled\n{SHORT_LIFE}"
+         smtp_dns_support_level = enabled\nmaximal_queue_lifetime = 8s\n"
     );
     alfa().with_postfix(&settings).test(|testbed| {
         let alfa = testbed.host("alfa")?;
@@ -364,18 +392,19 @@ fn outcome_a_recipient_refused_by_another_host_does_not_keep_the_others_from_the
 
 #[test]
 fn outcome_a_failure_after_the_outcome_is_recorded_and_not_told() {
-    // Aliases with a second address that nobody answers for: of our own domain and of another provider's.
-    let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    // Aliases with a second address that gets nothing: of our own domain and of another provider's.
+    let peer = Peer::refusing(Stage::Rcpt, "450 4.2.1 not now");
     let aliases = format!(
-        "virtual_alias_maps = inline:{{ {{ ufficio@alfa.example = carla@alfa.example, x@[127.0.0.1] }}, \
-         {{ bruno@beta.example = bruno@beta.example, y@[127.0.0.1] }}, {{ solo@alfa.example = z@altrove.example }} }}\n\
-         transport_maps = inline:{{ {{ pec-milter.invalid = lmtp:unix:pec-milter/lmtp }}, \
-         {{ x@[127.0.0.1] = smtp:[127.0.0.1]:{closed} }}, {{ y@[127.0.0.1] = smtp:[127.0.0.1]:{closed} }} }} \
-         $site_transport_maps\n{SHORT_LIFE}"
+        "virtual_alias_maps = inline:{{ {{ ufficio@alfa.example = carla@alfa.example, x@peer.example }}, \
+         {{ bruno@beta.example = bruno@beta.example, y@peer.example }}, {{ solo@alfa.example = z@peer.example }} }}\n\
+         default_transport = smtp:[127.0.0.1]:{}\n",
+        peer.port
     );
     alfa().with_postfix(&aliases).provider("beta", &["bruno"]).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         send(testbed, "prova", &["ufficio@alfa.example", "bruno@beta.example", "solo@alfa.example"], "testo")?;
+        alfa.fetch_when("anna", 1 + 2)?;
+        peer.now_says("550 5.1.1 nobody here");
         let id = transaction(testbed)?;
         wait_until("the late failures", PATIENCE, || {
             let timeline = timeline(alfa, &id)?;
@@ -389,8 +418,8 @@ fn outcome_a_failure_after_the_outcome_is_recorded_and_not_told() {
             ("ricevute@alfa.example", 3),
         ])?;
         // What leads to nobody was taken in charge all the same: it is a mailbox of ours to everybody else.
-        let reason = "5.1.2 - Alfa PEC S.p.A. - dominio non valido";
-        expect(&notices(&all, "prova")?, &[("solo@alfa.example", "no-dominio", reason)])?;
+        let reason = "5.1.1 - Alfa PEC S.p.A. - indirizzo non valido";
+        expect(&notices(&all, "prova")?, &[("solo@alfa.example", "no-dest", reason)])?;
         let taken = all.iter().filter(|one| one.is("presa-in-carico")).map(|one| one.certified("ricezione"));
         let mut taken: Vec<String> = taken.collect::<Result<Vec<_>>>()?.concat();
         taken.sort();
@@ -508,6 +537,29 @@ fn outcome_a_crash_after_the_commit_neither_loses_nor_doubles_the_notice() {
             ensure!(committed.contains(&format!("told by {own}")), "{own} is not in\n{committed}");
         }
         ensure!(notices(&all, "prova")?.len() == 2, "a notice is missing");
+        testbed.judge(&all)
+    });
+}
+
+#[test]
+fn outcome_a_failure_while_the_daemon_is_away_is_told_when_it_is_back() {
+    let peer = Peer::refusing(Stage::Rcpt, "450 4.2.1 not now");
+    let route = format!("site_transport_maps = inline:{{ {{ peer.example = smtp:[127.0.0.1]:{} }} }}\n", peer.port);
+    alfa().with_postfix(&route).test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        send(testbed, "prova", &["mario@peer.example"], "testo")?;
+        alfa.fetch_when("anna", 1)?;
+        alfa.daemon()?.stop()?;
+        peer.now_says("550 5.1.1 nobody here");
+        wait_until("the refusal", PATIENCE, || {
+            ensure!(alfa.logs().contains("status=bounced"), "not yet");
+            Ok(())
+        })?;
+        ensure!(alfa.queue()?.contains("mario@peer.example"), "Postfix forgot the message");
+        alfa.daemon()?.start()?;
+        let all = testbed.received_when(&[(ANNA, 2)])?;
+        let reason = "5.1.1 - Alfa PEC S.p.A. - indirizzo non valido";
+        expect(&notices(&all, "prova")?, &[("mario@peer.example", "no-dest", reason)])?;
         testbed.judge(&all)
     });
 }

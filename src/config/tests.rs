@@ -75,6 +75,7 @@ recipients = 50
 [listen]
 access = "unix:/a"
 incoming = "unix:/i"
+bounces = "unix:/b"
 lmtp = "unix:/l"
 socket_group = "mail"
 [postfix]
@@ -94,6 +95,7 @@ database = "/l.db"
     assert_eq!(config.directory.ldif.as_deref(), Some(Path::new("/d.ldif")));
     assert_eq!(config.senders.map.as_deref(), Some(Path::new("/s")));
     assert_eq!(config.limits, Limits { message_bytes: 67_108_864, product_bytes: 30_000_000, recipients: 50 });
+    assert_eq!(config.listen.bounces.path(), Path::new("/b"));
     assert_eq!((config.listen.lmtp.path(), config.listen.socket_group.as_str()), (Path::new("/l"), "mail"));
     assert_eq!(config.postfix.inject.socket_addr().to_string(), "[::1]:26");
     assert_eq!(config.dovecot.lmtp, Endpoint::Tcp("192.0.2.1:24".parse().unwrap()));
