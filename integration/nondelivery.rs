@@ -128,21 +128,26 @@ plugin {
 #[test]
 fn outcome_each_refusal_of_the_mailbox_server_is_told_with_its_code() {
     let disabled = "site_disabled_mailboxes = inline:{ { sospeso@beta.example = error:5.2.1 mailbox disabled } }\n";
-    let users = ["bruno", "pieno", "piccolo", "sospeso", "rotto"];
+    let users = ["bruno", "pieno", "piccolo", "sospeso", "altrove"];
+    let elsewhere = Peer::refusing(Stage::Rcpt, "554 5.7.1 not for you");
     let settings = format!("{QUOTA}\nlmtp_proxy = yes\n");
     alfa().provider("beta", &users).with_dovecot(&settings).with_postfix(disabled).test(|testbed| {
         let beta = testbed.host("beta")?;
         send(testbed, "prima", &["pieno@beta.example"], "riempie")?;
         testbed.received_when(&[(ANNA, 2), ("pieno@beta.example", 1), ("ricevute@alfa.example", 1)])?;
-        // A mailbox that was moved to nowhere: one of Dovecot's other permanent failures.
-        edit_mailbox(beta, "rotto", "proxy=y host=127.0.0.1 user=a@b@c")?;
+        // Dovecot asks another server, whose answers are its own: any other permanent failure.
+        edit_mailbox(beta, "altrove", &format!("proxy=y host=127.0.0.1 port={}", elsewhere.port))?;
         // Over its quota before the message is offered, and by the message.
         change_mailbox(beta, "pieno", "userdb_quota_rule=*:bytes=1000")?;
         change_mailbox(beta, "piccolo", "userdb_quota_rule=*:bytes=2000")?;
 
-        let to = ["bruno", "pieno", "piccolo", "sospeso", "rotto", "nessuno"].map(|user| beta.mailbox(user));
+        let to = ["bruno", "pieno", "piccolo", "sospeso", "altrove", "nessuno"].map(|user| beta.mailbox(user));
         let to: Vec<&str> = to.iter().map(String::as_str).collect();
         send(testbed, "seconda", &to, "testo")?;
+        testbed.host("alfa")?.fetch_when("anna", 2 + 1 + 6)?;
+        // Its owner, too, was sent elsewhere: back, so that the test can look into the mailbox.
+        edit_mailbox(beta, "altrove", "")?;
+        wait_until("the mailbox to be here again", PATIENCE, || beta.fetch("altrove"))?;
         let all = testbed.received_when(&[
             (ANNA, 2 + 1 + 6),
             ("bruno@beta.example", 1),
@@ -156,9 +161,9 @@ fn outcome_each_refusal_of_the_mailbox_server_is_told_with_its_code() {
                 ("pieno@beta.example", "altro", "5.2.2 - Beta PEC S.p.A. - casella piena"),
                 ("piccolo@beta.example", "altro", "5.2.2 - Beta PEC S.p.A. - casella piena"),
                 (
-                    "rotto@beta.example",
+                    "altrove@beta.example",
                     "altro",
-                    "5.3.5 - Beta PEC S.p.A. - messaggio rifiutato dal sistema di destinazione",
+                    "5.7.1 - Beta PEC S.p.A. - messaggio rifiutato dal sistema di destinazione",
                 ),
                 ("sospeso@beta.example", "altro", "5.2.1 - Beta PEC S.p.A. - casella inibita alla ricezione"),
             ],
@@ -555,7 +560,7 @@ fn outcome_a_failure_while_the_daemon_is_away_is_told_when_it_is_back() {
             ensure!(alfa.logs().contains("status=bounced"), "not yet");
             Ok(())
         })?;
-        ensure!(alfa.queue()?.contains("mario@peer.example"), "Postfix forgot the message");
+        ensure!(alfa.queue()?.contains(ANNA), "Postfix forgot the message");
         alfa.daemon()?.start()?;
         let all = testbed.received_when(&[(ANNA, 2)])?;
         let reason = "5.1.1 - Alfa PEC S.p.A. - indirizzo non valido";
