@@ -129,13 +129,13 @@ plugin {
 fn outcome_each_refusal_of_the_mailbox_server_is_told_with_its_code() {
     let disabled = "site_disabled_mailboxes = inline:{ { sospeso@beta.example = error:5.2.1 mailbox disabled } }\n";
     let users = ["bruno", "pieno", "piccolo", "sospeso", "altrove"];
-    let elsewhere = Peer::refusing(Stage::Rcpt, "554 5.7.1 not for you");
+    let elsewhere = Peer::refusing(Stage::Rcpt, "554 not for you");
     let settings = format!("{QUOTA}\nlmtp_proxy = yes\n");
     alfa().provider("beta", &users).with_dovecot(&settings).with_postfix(disabled).test(|testbed| {
         let beta = testbed.host("beta")?;
         send(testbed, "prima", &["pieno@beta.example"], "riempie")?;
         testbed.received_when(&[(ANNA, 2), ("pieno@beta.example", 1), ("ricevute@alfa.example", 1)])?;
-        // Dovecot asks another server, whose answers are its own: any other permanent failure.
+        // Dovecot asks another server: any other permanent failure, here one without an enhanced status code.
         edit_mailbox(beta, "altrove", &format!("proxy=y host=127.0.0.1 port={}", elsewhere.port))?;
         // Over its quota before the message is offered, and by the message.
         change_mailbox(beta, "pieno", "userdb_quota_rule=*:bytes=1000")?;
@@ -163,7 +163,7 @@ fn outcome_each_refusal_of_the_mailbox_server_is_told_with_its_code() {
                 (
                     "altrove@beta.example",
                     "altro",
-                    "5.7.1 - Beta PEC S.p.A. - messaggio rifiutato dal sistema di destinazione",
+                    "5.0.0 - Beta PEC S.p.A. - messaggio rifiutato dal sistema di destinazione",
                 ),
                 ("sospeso@beta.example", "altro", "5.2.1 - Beta PEC S.p.A. - casella inibita alla ricezione"),
             ],
