@@ -228,6 +228,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             };
             let reply = self.send(current, &to, &mail).await;
             if reply.is_positive() {
+                crash::point("notification-sent");
                 info!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, "notification sent");
             } else {
                 error!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, %reply, "notification not sent, it will be tried again");
