@@ -8,6 +8,7 @@
 //! ```text
 //! user ──submission──▶ Postfix ◀─ access milter ─── access_point: checks, wraps   │ decide and
 //! provider ──port 25─▶ Postfix ◀─ incoming milter ─ incoming_point: verifies      │ transform in place
+//! its own bounces ────▶ Postfix ◀─ bounces milter ── operations::report: to the hop
 //!                         │ queue, durable
 //!                         ▼
 //!                  LMTP hop (operations::deliver) ──▶ Dovecot ── delivery_point: outcome, receipt type

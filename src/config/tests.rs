@@ -85,6 +85,7 @@ ask_mailboxes = false
 [listen]
 access = "unix:/a"
 incoming = "unix:/i"
+bounces = "unix:/b"
 lmtp = "unix:/l"
 socket_group = "mail"
 [postfix]
@@ -111,6 +112,7 @@ store = "/v"
     assert_eq!(config.receipts.map.as_deref(), Some(Path::new("/r")));
     let policy = OrdinaryPolicy::Forward("ordinaria@gamma.example".parse().unwrap());
     assert_eq!(config.ordinary, Ordinary { policy, map: Some("/o".into()), ask_mailboxes: false });
+    assert_eq!(config.listen.bounces.path(), Path::new("/b"));
     assert_eq!((config.listen.lmtp.path(), config.listen.socket_group.as_str()), (Path::new("/l"), "mail"));
     assert_eq!(config.postfix.inject.socket_addr().to_string(), "[::1]:26");
     assert_eq!(config.dovecot.lmtp, Endpoint::Tcp("192.0.2.1:24".parse().unwrap()));

@@ -56,7 +56,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         let arrival = &arrival.ok_or(Fault::UnknownTransaction(id))?.entry;
         let known = Known::of(arrival, &entries).ok_or(Fault::UnreadableArrival)?;
 
-        let failed = known.failed(current, &file.queue_id, &report);
+        let failed = known.failed(&file.queue_id, &report, |address| current.manages(address));
         let recorded = self.record_failures(current, file, &known, &failed).await?;
         crash::point("failures-recorded");
         let tellings = known.tellings(current, &recorded, *place);
@@ -143,9 +143,9 @@ impl<'a> Known<'a> {
     /// of them where we accepted the message, those of our domains otherwise.
     fn failed<'r>(
         &self,
-        current: &Current,
         queue_id: &str,
         report: &'r DeliveryStatus,
+        manages: impl Fn(&Address) -> bool,
     ) -> Vec<(Address, &'r RecipientStatus)> {
         let id = &self.facts.id;
         let is_accepted = self.entries.iter().any(|one| one.entry.kind == EventKind::Acceptance);
@@ -162,7 +162,7 @@ impl<'a> Known<'a> {
                 }
                 continue;
             };
-            if !is_accepted && !current.manages(recipient) {
+            if !is_accepted && !manages(recipient) {
                 warn!(queue_id, %id, %recipient, "Postfix reports a failure for a recipient of another provider");
             } else if seen.insert(recipient.clone()) {
                 failed.push((recipient.clone(), status));
@@ -211,6 +211,7 @@ fn is_written_by_postfix(message: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::TemporalReference;
 
     #[test]
     fn what_postfix_wrote_is_told_from_what_came_to_it() {
@@ -219,5 +220,95 @@ mod tests {
         assert!(!is_own("Received: by mx.alfa.example (Postfix, from userid 0)\r\n\tid ABC; Sat"));
         assert!(!is_own("Received: from x by mx.alfa.example (Postfix) with ESMTP id ABC; Sat"));
         assert!(!is_own("X: y\r\nReceived: by mx.alfa.example (Postfix)\r\n\tid ABC"));
+    }
+
+    fn entry(kind: EventKind, recipient: Option<&str>, details: Option<&str>) -> Recorded {
+        let entry = Entry {
+            kind,
+            at: TemporalReference::from_unix(1_700_000_000),
+            queue_id: Some("4Sxyz1".into()),
+            pec_msgid: Some("pec.1@alfa.example".parse().unwrap()),
+            client_msgid: None,
+            sender: Some("anna@alfa.example".into()),
+            recipient: recipient.map(str::to_owned),
+            subject: None,
+            notification: None,
+            provider: Some("Alfa".into()),
+            details: details.map(str::to_owned),
+            slot: None,
+        };
+        Recorded { sequence: 1, entry, is_new: true }
+    }
+
+    fn arrival() -> Recorded {
+        let details = r#"{"here":[],"triggers":[],"mail_receipt":"ricevute@alfa.example","accepted":1700000000,
+            "recipients":[["bruno@beta.example","certificato"],["u+v@alfa.example","certificato"],
+            ["mario@gamma.example","esterno"]],"replies":"anna@alfa.example","requested":"completa"}"#;
+        entry(EventKind::Arrival, None, Some(details))
+    }
+
+    fn report(groups: &[(&str, &str, &str)]) -> DeliveryStatus {
+        let groups: String = groups
+            .iter()
+            .map(|(original, last, action)| {
+                format!(
+                    "\r\nFinal-Recipient: rfc822; {last}\r\nOriginal-Recipient: rfc822;{original}\r\n\
+                     Action: {action}\r\nStatus: 5.1.1\r\n"
+                )
+            })
+            .collect();
+        let text = format!(
+            "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n\
+             --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx\r\n{groups}\r\n\
+             --b\r\nContent-Type: text/rfc822-headers\r\n\r\nSubject: s\r\n\r\n--b--\r\n"
+        );
+        DeliveryStatus::read(text.into()).unwrap()
+    }
+
+    fn failed(entries: &[Recorded], groups: &[(&str, &str, &str)]) -> Vec<String> {
+        let known = Known::of(&entries[0].entry, entries).unwrap();
+        let report = report(groups);
+        let failed = known.failed("4Sxyz2", &report, |address| address.domain().as_str() == "alfa.example");
+        failed.into_iter().map(|(recipient, _)| recipient.to_string()).collect()
+    }
+
+    #[test]
+    fn only_recipients_of_the_transaction_have_failed_and_each_once_as_its_sender_named_it() {
+        let accepted = [arrival(), entry(EventKind::Acceptance, None, None)];
+        let groups = [
+            ("BRUNO@beta.example", "b@elsewhere.example", "failed"),
+            ("bruno@beta.example", "c@elsewhere.example", "failed"),
+            ("u+2Bv@alfa.example", "x@elsewhere.example", "failed"),
+            ("nobody@beta.example", "mario@gamma.example", "failed"),
+            ("eve@beta.example", "eve@beta.example", "failed"),
+            ("accettazione@pec-milter.invalid", "accettazione@pec-milter.invalid", "failed"),
+        ];
+        assert_eq!(failed(&accepted, &groups), ["bruno@beta.example", "u+v@alfa.example", "mario@gamma.example"]);
+        assert!(failed(&accepted, &[("bruno@beta.example", "bruno@beta.example", "delayed")]).is_empty());
+    }
+
+    #[test]
+    fn of_a_message_that_another_provider_accepted_only_our_recipients_are_ours_to_tell_of() {
+        let groups = ["bruno@beta.example", "u+v@alfa.example", "mario@gamma.example"].map(|to| (to, to, "failed"));
+        assert_eq!(failed(&[arrival()], &groups), ["u+v@alfa.example"]);
+    }
+
+    #[test]
+    fn an_outcome_is_what_was_told_here_or_received_and_no_timeout() {
+        let bruno: Address = "bruno@beta.example".parse().unwrap();
+        let received = |kind| format!(r#"{{"kind":"{kind}","error":"nessuno","at":1,"reason":null,"mailboxes":[]}}"#);
+        let has_outcome = |kind, details: Option<&str>| {
+            let entries = [arrival(), entry(kind, Some("bruno@beta.example"), details)];
+            Known::of(&entries[0].entry, &entries).unwrap().has_outcome(&bruno, |_| true)
+        };
+        assert!(has_outcome(EventKind::Delivery, None));
+        assert!(has_outcome(EventKind::NonDelivery, None));
+        assert!(has_outcome(EventKind::VirusNonDelivery, None));
+        assert!(has_outcome(EventKind::NotificationReceived, Some(&received("avvenuta-consegna"))));
+        assert!(has_outcome(EventKind::NotificationReceived, Some(&received("errore-consegna"))));
+        assert!(!has_outcome(EventKind::NotificationReceived, Some(&received("presa-in-carico"))));
+        assert!(!has_outcome(EventKind::TakeCharge, None));
+        assert!(!has_outcome(EventKind::FirstTimeout, None));
+        assert!(!has_outcome(EventKind::FinalTimeout, None));
     }
 }
