@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn only_certified_recipients_are_watched() {
-        let details = r#"{"here":[],"recipients":[["bruno@beta.example","certificato"],["mario@x.example","esterno"]]}"#;
+        let details =
+            r#"{"here":[],"recipients":[["bruno@beta.example","certificato"],["mario@x.example","esterno"]]}"#;
         let arrival = Entry { details: Some(details.into()), ..entry(EventKind::Arrival, "") };
         assert_eq!(certified_recipients(&arrival), Some(vec![bruno()]));
         assert_eq!(certified_recipients(&entry(EventKind::Arrival, "")), None);

@@ -13,8 +13,11 @@ use tokio::sync::Semaphore;
 use crate::adapters::sqlite::error::StoreError;
 use crate::adapters::sqlite::file;
 use crate::adapters::sqlite::row::{self, StoredRow};
+use crate::adapters::sqlite::watch;
 use crate::legal_log::{Link, Recorded};
 use crate::model::TemporalReference;
+use crate::operations::ports::Watched;
+use crate::transaction::Progress;
 
 /// Reads at a time: enough that a long one does not hold up the others, few enough to leave the disk to the writer.
 const CONNECTIONS: usize = 4;
@@ -118,6 +121,23 @@ impl LogReader {
             }
         })
         .await
+    }
+
+    pub(super) async fn watched(
+        &self,
+        progress: Progress,
+        until: TemporalReference,
+        after: Option<Watched>,
+    ) -> Result<Vec<Watched>, StoreError> {
+        self.read(move |connection, path| watch::watched(connection, path, progress, until, after.as_ref())).await
+    }
+
+    pub(super) async fn earliest_watch(&self, progress: Progress) -> Result<Option<TemporalReference>, StoreError> {
+        self.read(move |connection, path| watch::earliest(connection, path, progress)).await
+    }
+
+    pub(super) async fn unsent(&self, after: i64) -> Result<Vec<Recorded>, StoreError> {
+        self.read(move |connection, path| watch::unsent(connection, path, after)).await
     }
 
     async fn read<T, F>(&self, question: F) -> Result<T, StoreError>

@@ -98,6 +98,10 @@ fn rows(path: &Path) -> i64 {
     Connection::open(path).unwrap().query_row("SELECT count(*) FROM event", [], |row| row.get(0)).unwrap()
 }
 
+fn commit(connection: &mut Connection, path: &Path, batches: Vec<Vec<Entry>>) -> Vec<append::Outcome> {
+    append::commit(connection, path, batches.into_iter().map(Change::Entries).collect())
+}
+
 /// The commits in a write-ahead log that was never reset: frames whose header gives the database size after them
 /// (SQLite file format, section 4.1).
 fn commits(path: &Path) -> usize {
@@ -299,7 +303,7 @@ fn a_batch_that_fails_takes_nothing_of_the_others_with_it() {
         )
         .unwrap();
     let batches = vec![vec![entry("Q1")], vec![entry("Q2"), entry("bad")], vec![entry("Q3")]];
-    let outcomes = append::commit(&mut connection, &disk.path, batches);
+    let outcomes = commit(&mut connection, &disk.path, batches);
     assert_eq!(outcomes[0].as_ref().unwrap()[0].sequence, 1);
     assert!(matches!(**outcomes[1].as_ref().unwrap_err(), StoreError::Sqlite { call: "add a row to", .. }));
     assert_eq!(outcomes[2].as_ref().unwrap()[0].sequence, 2);
@@ -317,7 +321,7 @@ fn a_full_disk_fails_the_whole_transaction_and_the_next_one_works_again() {
     };
     limit(&connection, pages + 2);
     let large = |n: i64| Entry { details: Some("x".repeat(20_000)), ..entry(&format!("Q{n}")) };
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q0")], vec![large(1)], vec![large(2)]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q0")], vec![large(1)], vec![large(2)]]);
     for outcome in outcomes.iter().skip(1) {
         let StoreError::Sqlite { source, .. } = &**outcome.as_ref().unwrap_err() else { panic!("{outcome:?}") };
         assert_eq!(source.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
@@ -325,7 +329,7 @@ fn a_full_disk_fails_the_whole_transaction_and_the_next_one_works_again() {
     // Whatever was told is what stands.
     assert_eq!(rows(&disk.path), i64::from(outcomes[0].is_ok()));
     limit(&connection, 1_000_000);
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q0")], vec![large(1), large(2)]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q0")], vec![large(1), large(2)]]);
     assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(rows(&disk.path), 3);
     reader::check_tail(&connection, &disk.path).unwrap();
@@ -344,13 +348,13 @@ fn a_commit_that_fails_leaves_nothing_and_is_told_to_every_caller() {
              CREATE TEMP TRIGGER orphan AFTER INSERT ON event BEGIN INSERT INTO child VALUES (NEW.sequence); END",
         )
         .unwrap();
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q1")], vec![entry("Q2")]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q1")], vec![entry("Q2")]]);
     for outcome in outcomes {
         assert!(matches!(*outcome.unwrap_err(), StoreError::Sqlite { call: "commit to", .. }));
     }
     assert_eq!(rows(&disk.path), 0);
     connection.execute_batch("DROP TRIGGER orphan").unwrap();
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q1")]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q1")]]);
     assert_eq!(outcomes[0].as_ref().unwrap()[0].sequence, 1);
 }
 
@@ -362,7 +366,7 @@ fn a_transaction_that_was_left_open_does_not_block_the_writer() {
     connection
         .execute("INSERT INTO event (sequence, at, kind, hash) VALUES (1, 0, 'arrival', ?1)", params![[0_u8; 32]])
         .unwrap();
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q1")]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q1")]]);
     assert_eq!(outcomes[0].as_ref().unwrap()[0].sequence, 1);
     assert_eq!(rows(&disk.path), 1);
 }
@@ -375,12 +379,12 @@ async fn a_locked_database_is_an_error_and_the_writer_recovers() {
     let writer = Writer::start(connection, &disk.path).unwrap();
     let other = Connection::open(&disk.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = writer.record(vec![entry("Q1")]).await.unwrap_err();
+    let error = writer.write(Change::Entries(vec![entry("Q1")])).await.unwrap_err();
     assert!(matches!(*error, StoreError::Sqlite { call: "begin a transaction of", .. }));
     // Readers are not held up by it.
     assert!(LogReader::open(&disk.path).unwrap().of_queue_file("Q1").await.unwrap().is_empty());
     other.execute_batch("ROLLBACK").unwrap();
-    assert!(writer.record(vec![entry("Q1")]).await.unwrap()[0].is_new);
+    assert!(writer.write(Change::Entries(vec![entry("Q1")])).await.unwrap()[0].is_new);
 }
 
 #[tokio::test]
