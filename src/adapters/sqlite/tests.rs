@@ -217,6 +217,34 @@ async fn an_operator_finds_entries_by_identifier_address_and_time() {
 }
 
 #[tokio::test]
+async fn an_auditor_sees_each_transaction_of_a_period_once_and_whole() {
+    let disk = Disk::new();
+    let log = disk.log();
+    let of = |n: i64, at: i64, queue: &str| Entry {
+        pec_msgid: Some(format!("pec.{n}@alfa.example").parse().unwrap()),
+        at: TemporalReference::from_unix(NOW + at),
+        ..entry(queue)
+    };
+    // More rows than one step; the acceptance is earlier than rows recorded before it.
+    let many: Vec<Entry> = (0..1500).map(|n| of(100 + n, 50, &format!("M{n}"))).collect();
+    log.record(many).await.unwrap();
+    log.record(vec![of(1, 10, "Q1"), of(2, 10, "Q2"), of(1, 5, "Q3"), of(1, 200, "Q4"), bare_entry()]).await.unwrap();
+    let seen = |from: i64, to: i64| {
+        let period = TemporalReference::from_unix(NOW + from)..TemporalReference::from_unix(NOW + to);
+        let reader = log.reader().clone();
+        async move {
+            let show = |seen: &mut Vec<_>, id: &PecMsgid, rows: &[Recorded]| seen.push((id.to_string(), rows.len()));
+            reader.fold_transactions(period, Vec::new(), show).await.unwrap()
+        }
+    };
+    let first = ("pec.1@alfa.example".to_owned(), 3);
+    assert_eq!(seen(0, 300).await.len(), 1502);
+    assert_eq!(seen(0, 11).await, [first.clone(), ("pec.2@alfa.example".to_owned(), 1)]);
+    assert_eq!(seen(200, 201).await, [first]);
+    assert_eq!(seen(60, 200).await, []);
+}
+
+#[tokio::test]
 async fn the_database_itself_refuses_to_change_remove_or_replace_a_row() {
     let disk = Disk::with_rows(2).await;
     let connection = Connection::open(&disk.path).unwrap();
