@@ -92,7 +92,6 @@ impl<L: EventLog + Watch, M: Mailboxes, I: Injection, T: Instruments> TimeoutWat
             let recorded = self.record_owed(&current, progress, stopping, &mut failures).await;
             failures += reported(recorded, "timeout notices are not recorded, it will be tried again");
         }
-        crash::point("timeouts-recorded");
         let sent = self.send_unsent(&current, stopping, &mut failures).await;
         failures + reported(sent, "timeout notices are not sent, it will be tried again")
     }
@@ -124,6 +123,7 @@ impl<L: EventLog + Watch, M: Mailboxes, I: Injection, T: Instruments> TimeoutWat
                 let (kind, recipient) = (entry.kind.name(), entry.recipient.unwrap_or_default());
                 let id = entry.pec_msgid.as_ref().map(PecMsgid::as_str).unwrap_or_default();
                 info!(%id, recipient, kind, sequence, "nothing was heard of a recipient");
+                crash::point("timeout-recorded");
             }
         }
         Ok(())
