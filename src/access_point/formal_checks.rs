@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::{memchr, memchr_iter};
 
 use super::Submission;
-use crate::message::address_list::addresses;
+use crate::message::address_list::{AddressListError, addresses, mailboxes};
 use crate::message::defect::Defect;
 use crate::message::header::Header;
 use crate::message::mime::Entity;
@@ -45,7 +45,7 @@ pub struct Limits {
 pub fn formal_checks(submission: &Submission, header: &Header, limits: &Limits) -> Vec<Defect> {
     let mut defects = Vec::new();
     defects.extend(from_holds_one_address(header, submission.sender));
-    let (to, cc) = (named(header, "To"), named(header, "Cc"));
+    let (to, cc) = (named(header, "To", addresses), named(header, "Cc", addresses));
     defects.extend(to_holds_addresses(&to));
     defects.extend(cc.is_err().then_some(Defect::MalformedCc));
     if let (Ok(to), Ok(cc)) = (&to, &cc) {
@@ -59,17 +59,21 @@ pub fn formal_checks(submission: &Submission, header: &Header, limits: &Limits) 
     defects
 }
 
-/// The addresses of all fields of a name; `None` without such a field.
-fn named(header: &Header, name: &str) -> Result<Option<Vec<Address>>, ()> {
+/// The addresses of all fields of a name, by the grammar of that field; `None` without such a field.
+fn named(
+    header: &Header,
+    name: &str,
+    read: fn(&[u8]) -> Result<Vec<Address>, AddressListError>,
+) -> Result<Option<Vec<Address>>, ()> {
     let mut found = None;
     for field in header.all(name) {
-        found.get_or_insert_with(Vec::new).extend(addresses(field.raw_value()).map_err(|_| ())?);
+        found.get_or_insert_with(Vec::new).extend(read(field.raw_value()).map_err(|_| ())?);
     }
     Ok(found)
 }
 
 fn from_holds_one_address(header: &Header, sender: &Address) -> Option<Defect> {
-    match named(header, "From") {
+    match named(header, "From", mailboxes) {
         Err(()) => Some(Defect::MalformedFrom),
         Ok(None) => Some(Defect::NoFrom),
         Ok(Some(authors)) => match authors.as_slice() {
@@ -195,9 +199,15 @@ mod tests {
     fn the_author_is_the_sender_and_nobody_else() {
         let author = "From: Anna <anna@alfa.example>";
         assert_eq!(defect_of(author, "X: y"), [Defect::NoFrom]);
-        for from in
-            ["", "Anna", "\"anna@alfa.example\"", "(anna@alfa.example)", "anna@alfa.example <x@y.example", "amici:;"]
-        {
+        for from in [
+            "",
+            "Anna",
+            "\"anna@alfa.example\"",
+            "(anna@alfa.example)",
+            "anna@alfa.example <x@y.example",
+            "amici:;",
+            "carla: anna@alfa.example;",
+        ] {
             assert_eq!(defect_of(author, &format!("From: {from}")), [Defect::MalformedFrom], "{from}");
         }
         for from in ["\"anna@alfa.example\" <carla@alfa.example>", "carla@alfa.example (anna@alfa.example)"] {

@@ -137,6 +137,32 @@ pub enum KeyFileError {
     },
 }
 
+impl KeyFileError {
+    /// The file that is at fault.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Read { file, .. }
+            | Self::TooLarge { file }
+            | Self::OpenToOthers { file, .. }
+            | Self::Passphrase { file }
+            | Self::PassphraseNeeded { file }
+            | Self::WrongPassphrase { file, .. }
+            | Self::NoPrivateKey { file, .. }
+            | Self::NotPkcs12 { file, .. }
+            | Self::UnsupportedPkcs12 { file, .. }
+            | Self::IncompletePkcs12 { file }
+            | Self::CertificatePem { file, .. }
+            | Self::Certificate { file, .. }
+            | Self::NoCertificate { file }
+            | Self::Mismatch { file }
+            | Self::NotRsa { file }
+            | Self::KeySize { file, .. }
+            | Self::Signer { file, .. }
+            | Self::OpenSsl { file, .. } => file,
+        }
+    }
+}
+
 /// The signer that these files make, with this engine doing the arithmetic.
 pub fn load(source: &KeySource, engine: Engine) -> Result<Signer, KeyFileError> {
     match source {

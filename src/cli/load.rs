@@ -93,24 +93,30 @@ fn signer(config: &Config) -> Result<Signer, String> {
         config::Engine::AwsLcRs => Engine::AwsLc,
         config::Engine::Rsa => Engine::Rsa,
     };
-    let (source, key) = match (&config.key.source, &config.key.passphrase_file) {
-        (config::KeySource::Pem { private_key, certificate }, passphrase_file) => {
-            let source = key_file::KeySource::Pem {
-                private_key: private_key.clone(),
-                certificate: certificate.clone(),
-                passphrase_file: passphrase_file.clone(),
-            };
-            (source, "key.private_key")
-        }
+    let source = match (&config.key.source, &config.key.passphrase_file) {
+        (config::KeySource::Pem { private_key, certificate }, passphrase_file) => key_file::KeySource::Pem {
+            private_key: private_key.clone(),
+            certificate: certificate.clone(),
+            passphrase_file: passphrase_file.clone(),
+        },
         (config::KeySource::Pkcs12(file), Some(passphrase_file)) => {
-            let source = key_file::KeySource::Pkcs12 { file: file.clone(), passphrase_file: passphrase_file.clone() };
-            (source, "key.pkcs12")
+            key_file::KeySource::Pkcs12 { file: file.clone(), passphrase_file: passphrase_file.clone() }
         }
         (config::KeySource::Pkcs12(_), None) => {
             return Err(format!("{}: needs key.passphrase_file beside it", config.location("key.pkcs12")));
         }
     };
-    key_file::load(&source, engine).map_err(|error| told(&config.location(key), &error))
+    key_file::load(&source, engine).map_err(|error| told(&config.location(key_of(config, error.file())), &error))
+}
+
+/// The key of the configuration that names a file of the signer.
+fn key_of(config: &Config, file: &Path) -> &'static str {
+    match &config.key.source {
+        _ if config.key.passphrase_file.as_deref() == Some(file) => "key.passphrase_file",
+        config::KeySource::Pem { certificate, .. } if certificate == file => "key.certificate",
+        config::KeySource::Pem { .. } => "key.private_key",
+        config::KeySource::Pkcs12(_) => "key.pkcs12",
+    }
 }
 
 fn senders(config: &Config) -> Result<SenderMap, String> {

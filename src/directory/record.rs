@@ -18,6 +18,7 @@ const PROVIDER_NAME: &str = "providerName";
 const PROVIDER_UNIT: &str = "providerUnit";
 const MAIL_RECEIPT: &str = "mailReceipt";
 const MANAGED_DOMAINS: &str = "managedDomains";
+/// §4.5.2
 const PROVIDER_CERTIFICATE: &str = "providerCertificate";
 const PROVIDER_CERTIFICATE_HASH: &str = "providerCertificateHash";
 

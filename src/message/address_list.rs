@@ -26,8 +26,17 @@ pub enum AddressListError {
     Address(#[from] InvalidAddress),
 }
 
-/// The addresses of a field's raw value, those inside groups included (`From` and `To`, `Cc`, `Reply-To`, `Bcc`).
+/// The addresses of a field's raw value, those inside groups included (`To`, `Cc`, `Reply-To`, `Bcc`).
 pub fn addresses(value: &[u8]) -> Result<Vec<Address>, AddressListError> {
+    list(value, true)
+}
+
+/// The addresses of a field that allows no group (`From`): a mail client would show the group's name as the author.
+pub fn mailboxes(value: &[u8]) -> Result<Vec<Address>, AddressListError> {
+    list(value, false)
+}
+
+fn list(value: &[u8], groups_allowed: bool) -> Result<Vec<Address>, AddressListError> {
     let mut reader = Reader { value, at: 0 };
     let mut found = Vec::new();
     reader.skip_blanks()?;
@@ -35,7 +44,7 @@ pub fn addresses(value: &[u8]) -> Result<Vec<Address>, AddressListError> {
         return Err(AddressListError::Empty);
     }
     loop {
-        reader.address(&mut found, true)?;
+        reader.address(&mut found, groups_allowed)?;
         match reader.peek() {
             None => return Ok(found),
             Some(b',') => reader.at += 1,

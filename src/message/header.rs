@@ -158,12 +158,12 @@ impl<'a> FieldView<'a> {
 
     /// The value unfolded and trimmed; octets that are not UTF-8 become U+FFFD.
     pub fn text(&self) -> String {
-        let unfolded: Vec<u8> =
-            self.raw_value().iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-        String::from_utf8_lossy(&unfolded).trim().to_owned()
+        String::from_utf8_lossy(&self.unfolded()).trim().to_owned()
     }
 
     /// The value with its encoded words decoded (RFC 2047) and without control characters: fit for texts and XML.
+    ///
+    /// What cannot be decoded stands there as it was written, so that nothing of a certified subject is lost.
     pub fn decoded(&self) -> String {
         let mut line = b"Subject:".to_vec();
         line.extend_from_slice(self.raw_value());
@@ -173,7 +173,17 @@ impl<'a> FieldView<'a> {
             .parse_headers(&line)
             .and_then(|parsed| parsed.subject().map(str::to_owned))
             .unwrap_or_default();
-        printable(&text)
+        if text.contains(char::REPLACEMENT_CHARACTER) { printable(&self.as_written()) } else { printable(&text) }
+    }
+
+    /// The octets as characters: UTF-8, or else ISO-8859-1, in which every octet is one.
+    fn as_written(&self) -> String {
+        String::from_utf8(self.unfolded())
+            .unwrap_or_else(|error| error.into_bytes().into_iter().map(char::from).collect())
+    }
+
+    fn unfolded(&self) -> Vec<u8> {
+        self.raw_value().iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect()
     }
 }
 
@@ -257,6 +267,14 @@ mod tests {
             4
         );
         assert_eq!(Header::read(b"A : 1\r\n\r\n").text("A").unwrap(), "1");
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_kept_as_it_was_written() {
+        let decoded = |line: &[u8]| Header::read(line).first("Subject").unwrap().decoded();
+        assert_eq!(decoded(b"Subject: a\r\n =?x-unknown?Q?=FF?=\r\n\r\n"), "a =?x-unknown?Q?=FF?=");
+        assert_eq!(decoded(b"Subject: perch\xe9\r\n\r\n"), "perch\u{e9}");
+        assert_eq!(decoded("Subject: perch\u{e9}\r\n\r\n".as_bytes()), "perch\u{e9}");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub fn submit(
     let accepted =
         accept(submission, &current.provider, &current.limits, is_certified, id, at).map_err(NotSubmitted::Refused)?;
     let facts = &accepted.data.facts;
+    // Sender and recipient of the same provider get the same messages as any others (§3.4).
     let has_own_recipient = facts
         .recipients
         .iter()

@@ -19,6 +19,7 @@ use crate::host::Site;
 use crate::network;
 use crate::pki::Identity;
 use crate::process::{account, group};
+use crate::timeline::{self, Event};
 use crate::wait::{PATIENCE, wait_until};
 
 /// The unprivileged account it runs as.
@@ -43,6 +44,7 @@ pub struct Provider {
 pub struct Daemon {
     program: PathBuf,
     pub configuration: PathBuf,
+    state: PathBuf,
     log: PathBuf,
     pid_file: PathBuf,
     sockets: [PathBuf; 3],
@@ -70,6 +72,7 @@ impl Daemon {
         Ok(Daemon {
             program: program.to_owned(),
             configuration,
+            state,
             log: site.folder.join("pec-milter.log"),
             pid_file: site.folder.join("pec-milter.pid"),
             sockets: ["access", "incoming", "lmtp"].map(|name| sockets.join(name)),
@@ -85,8 +88,6 @@ impl Daemon {
     /// Starts it with these environment variables besides its own.
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        // An earlier run may have left its sockets; one that accepts must be the new one's.
-        self.sockets.iter().for_each(|socket| drop(fs::remove_file(socket)));
         let child = Command::new(&self.program)
             .args(["run", "--config"])
             .arg(&self.configuration)
@@ -151,11 +152,34 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The most memory it ever held, in bytes (`VmHWM`).
+    pub fn peak_memory(&self) -> Result<u64> {
+        let process = self.process();
+        let id = process.as_ref().context("pec-milter does not run")?.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kibibytes: u64 = value.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes << 10)
+    }
+
     /// Makes it read its configuration, key and directory again.
     pub fn reload(&self) -> Result<()> {
         let process = self.process();
         let child = process.as_ref().context("pec-milter does not run")?;
         kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGHUP).context("cannot signal pec-milter")
+    }
+
+    /// Makes it read all of that again, and waits until it has; an error when it refuses the new state.
+    pub fn reload_and_wait(&self) -> Result<()> {
+        let answers = || self.log().matches("reloaded").count();
+        let before = answers();
+        self.reload()?;
+        wait_until("pec-milter to reload", PATIENCE, || {
+            if answers() == before { bail!("it has said nothing") } else { Ok(()) }
+        })?;
+        let log = self.log();
+        let answer = log.lines().rev().find(|line| line.contains("reloaded")).unwrap_or_default();
+        if answer.contains("not reloaded") { bail!("{answer}") } else { Ok(()) }
     }
 
     /// One of its other commands, as an administrator runs it: whether it said yes, standard output and error.
@@ -170,6 +194,26 @@ impl Daemon {
             .with_context(|| format!("cannot run {}", self.program.display()))?;
         let said = [output.stdout, output.stderr].concat();
         Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    /// The timeline of the transactions that a message identifier names, ours or the client's.
+    pub fn timeline(&self, msgid: &str) -> Result<Vec<Event>> {
+        timeline::read(&self.command(&["log", "show", msgid])?.1)
+    }
+
+    /// Where the event log lies.
+    pub fn event_log(&self) -> PathBuf {
+        self.state.join("log.sqlite")
+    }
+
+    /// Its own folder, with the event log and the key.
+    pub fn state_folder(&self) -> &Path {
+        &self.state
+    }
+
+    /// Its process, while it runs.
+    pub fn process_id(&self) -> Result<u32> {
+        self.process().as_ref().map(Child::id).context("pec-milter does not run")
     }
 
     fn end(&self, signal: Signal) -> Result<()> {

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
 
 use crate::host::Site;
 use crate::network;
-use crate::process::{account, end, launch};
+use crate::process::{account, end, launch, running};
 use crate::repository;
 
 /// The account that owns the mailboxes; pec-milter runs under another one and cannot touch them.
@@ -44,6 +45,12 @@ impl Dovecot {
 
     pub fn stop(&self) -> Result<()> {
         end(&self.pid_file)
+    }
+
+    /// Sends a signal to the master process.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let master = running(&self.pid_file).context("Dovecot does not run")?;
+        kill(master, signal).with_context(|| format!("cannot send {signal} to Dovecot"))
     }
 }
 

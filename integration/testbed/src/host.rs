@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 
 use crate::daemon::{Daemon, Provider};
 use crate::dovecot::Dovecot;
@@ -192,6 +193,33 @@ impl Host {
 
     pub fn stop_postfix(&self) -> Result<()> {
         self.postfix.stop()
+    }
+
+    /// Does something while nobody listens on this port.
+    pub fn with_port_closed<T>(&self, port: Port, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let socket = self.site.socket(port.number());
+        let removed = self.postfix.remove(socket)?;
+        wait_until(&format!("{socket} to refuse"), PATIENCE, || match TcpStream::connect(socket) {
+            Ok(_) => bail!("it accepts"),
+            Err(_) => Ok(()),
+        })?;
+        let outcome = act();
+        self.postfix.restore(removed)?;
+        self.wait_for_ports(&[port.number()])?;
+        outcome
+    }
+
+    /// Does something while Dovecot starts no further process: new connections wait for their greeting.
+    pub fn with_dovecot_paused<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.dovecot.signal(Signal::SIGSTOP)?;
+        let outcome = act();
+        self.dovecot.signal(Signal::SIGCONT)?;
+        outcome
+    }
+
+    /// All that Postfix logged.
+    pub fn postfix_log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.site.folder.join("postfix.log"))?)
     }
 
     pub fn start_dovecot(&self) -> Result<()> {

@@ -9,6 +9,7 @@
 
 mod daemon;
 mod dovecot;
+pub mod foreign;
 mod host;
 mod judgement;
 pub mod ldif;
@@ -22,6 +23,7 @@ pub mod referee;
 mod scratch;
 pub mod smtp;
 mod testbed;
+pub mod timeline;
 mod wait;
 mod wire;
 
@@ -30,6 +32,7 @@ pub use host::{Host, Site, User};
 pub use received::Received;
 pub use smtp::{Dialogue, Port};
 pub use testbed::{Plan, Testbed};
+pub use timeline::Event;
 pub use wait::{PATIENCE, wait_until};
 
 use std::path::{Path, PathBuf};

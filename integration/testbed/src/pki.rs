@@ -102,6 +102,11 @@ impl Pki {
         self.path("root", "pem")
     }
 
+    /// The certificate of a CA or of an issued request, by name.
+    pub fn certificate(&self, name: &str) -> PathBuf {
+        self.path(name, "pem")
+    }
+
     /// The root that mail clients trust.
     pub fn tls_root(&self) -> PathBuf {
         self.path("tls-ca", "pem")
@@ -109,6 +114,21 @@ impl Pki {
 
     /// Makes one more CA, self-signed when it has no issuer.
     pub fn authority(&self, name: &str, issuer: Option<&str>, extensions: &[(&str, &str)]) -> Result<()> {
+        self.configure(name)?;
+        let mut request = Request::new(name, issuer.unwrap_or(name), &format!("/C=IT/O=Certifier/CN={name}"));
+        request.extensions = owned(&CA_PROFILE);
+        request.extensions.extend(owned(extensions));
+        self.issue(&request).map(drop)
+    }
+
+    /// Makes the certificate that was asked for, signed with its own key.
+    pub fn issue_self_signed(&self, request: &Request) -> Result<Identity> {
+        self.configure(&request.name)?;
+        self.issue(&Request { issuer: request.name.clone(), ..request.clone() })
+    }
+
+    /// What `openssl ca` needs to issue under this name.
+    fn configure(&self, name: &str) -> Result<()> {
         let file = |extension| self.path(name, extension).display().to_string();
         fs::write(self.path(name, "index"), "")?;
         // `openssl ca` takes its policy and its files from a configuration only.
@@ -121,11 +141,7 @@ impl Pki {
             file("key"),
             file("pem"),
         );
-        fs::write(self.path(name, "cnf"), configuration)?;
-        let mut request = Request::new(name, issuer.unwrap_or(name), &format!("/C=IT/O=Certifier/CN={name}"));
-        request.extensions = owned(&CA_PROFILE);
-        request.extensions.extend(owned(extensions));
-        self.issue(&request).map(drop)
+        fs::write(self.path(name, "cnf"), configuration).map_err(Into::into)
     }
 
     /// The certificate of the SMTP, IMAP and POP3 services of one host.
@@ -161,6 +177,18 @@ impl Pki {
         }
         fs::write(&chain, links)?;
         Ok(Identity { key, certificate, chain })
+    }
+
+    /// Signs a MIME entity as a mail program does: the header fields and the body that it becomes (RFC 8551 §3.5.3).
+    pub fn sign(&self, identity: &Identity, entity: &[u8]) -> Result<(String, Vec<u8>)> {
+        let intermediate = self.path("provider-ca", "pem");
+        let (certificate, key) = (text(&identity.certificate)?, text(&identity.key)?);
+        let signer = ["-signer", certificate, "-inkey", key, "-certfile", text(&intermediate)?];
+        let signed = openssl(&[&["cms", "-sign", "-crlfeol", "-nosmimecap"], &signer[..]].concat(), entity)?;
+        // OpenSSL ends its own lines with LF and the signed ones with CRLF.
+        let signed = String::from_utf8(signed)?.replace("\r\n", "\n").replace('\n', "\r\n");
+        let (header, body) = signed.split_once("\r\n\r\n").context("openssl cms made no header")?;
+        Ok((format!("{header}\r\n"), body.as_bytes().to_vec()))
     }
 
     fn path(&self, name: &str, extension: &str) -> PathBuf {

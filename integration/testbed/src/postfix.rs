@@ -4,6 +4,7 @@
 //! administrator is told to do. `postconf` then moves the four ports and, on an ordinary host, takes pec-milter out.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -30,6 +31,9 @@ pub struct Postfix {
     pid_file: PathBuf,
     start_log: PathBuf,
 }
+
+/// The services before one was taken out.
+pub struct Removed(String);
 
 impl Postfix {
     /// Writes the configuration. `neighbours` are the other hosts: no DNS tells where their domains are.
@@ -73,6 +77,20 @@ impl Postfix {
         end(&self.pid_file)
     }
 
+    /// Takes a service out of master.cf, and returns what puts it back.
+    pub fn remove(&self, address: SocketAddr) -> Result<Removed> {
+        let master = self.configuration.join("master.cf");
+        let removed = Removed(fs::read_to_string(&master)?);
+        self.postconf("-MX", &[format!("{address}/inet")])?;
+        self.reload()?;
+        Ok(removed)
+    }
+
+    pub fn restore(&self, Removed(master): Removed) -> Result<()> {
+        fs::write(self.configuration.join("master.cf"), master)?;
+        self.reload()
+    }
+
     /// `mailq`.
     pub fn queue(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&run(self.command("postqueue").arg("-p"), b"")?).into_owned())
@@ -86,6 +104,10 @@ impl Postfix {
     /// `sendmail`, the way in that passes no port.
     pub fn sendmail(&self, from: &str, to: &[&str], message: &[u8]) -> Result<()> {
         run(self.command("sendmail").args(["-i", "-f", from, "--"]).args(to), message).map(drop)
+    }
+
+    fn reload(&self) -> Result<()> {
+        run(self.command("postfix").arg("reload"), b"").map(drop)
     }
 
     fn postconf(&self, mode: &str, changes: &[String]) -> Result<()> {

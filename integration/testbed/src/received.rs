@@ -2,7 +2,7 @@
 //!
 //! Everything here is exact octets. What is asked for and absent is an error that names the mailbox and shows the header.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
@@ -56,6 +56,29 @@ impl Received {
         self.attachment("postacert.eml").with_context(|| self.lacks("postacert.eml"))
     }
 
+    /// Fails unless postacert.eml is what was submitted but for its Message-ID, which became the PEC msgid while the
+    /// client's moved to X-Riferimento-Message-ID (§2.2.1).
+    pub fn carries(&self, submitted: &[u8]) -> Result<()> {
+        let id = self.transaction().with_context(|| self.lacks("identificativo"))?;
+        let (expected, found) = (with_pec_msgid(submitted, &id), self.original()?);
+        if expected != found {
+            let same = expected.iter().zip(&found).take_while(|(one, other)| one == other).count();
+            let around = |bytes: &[u8]| {
+                let from = same.saturating_sub(60);
+                String::from_utf8_lossy(&bytes[from..bytes.len().min(same + 60)]).into_owned()
+            };
+            bail!(
+                "the original in {} was altered at octet {same}: expected …{:?}… of {} octets, found …{:?}… of {}",
+                self.mailbox,
+                around(&expected),
+                expected.len(),
+                around(&found),
+                found.len()
+            );
+        }
+        Ok(())
+    }
+
     /// daticert.xml.
     pub fn certification_data(&self) -> Result<String> {
         let encoded = self.attachment("daticert.xml").with_context(|| self.lacks("daticert.xml"))?;
@@ -89,6 +112,27 @@ impl Received {
     }
 }
 
+/// What §2.2.1 makes of an original.
+fn with_pec_msgid(submitted: &[u8], id: &str) -> Vec<u8> {
+    let header_end = match submitted {
+        // There may be a body and no header at all.
+        [b'\r', b'\n', ..] => 0,
+        _ => memmem::find(submitted, b"\r\n\r\n").map_or(submitted.len(), |end| end + 2),
+    };
+    let (header, body) = submitted.split_at(header_end);
+    let fields = String::from_utf8_lossy(header).to_ascii_lowercase();
+    let Some(begin) = fields.find("message-id:").filter(|at| *at == 0 || fields[..*at].ends_with("\r\n")) else {
+        return [header, format!("Message-ID: <{id}>\r\n").as_bytes(), body].concat();
+    };
+    let end = memmem::find_iter(&header[begin..], b"\r\n")
+        .map(|at| begin + at + 2)
+        .find(|at| !matches!(header.get(*at), Some(b' ' | b'\t')))
+        .unwrap_or(header.len());
+    let client = String::from_utf8_lossy(&header[begin + "message-id:".len()..end]);
+    let own = format!("Message-ID: <{id}>\r\nX-Riferimento-Message-ID: {}\r\n", client.trim());
+    [&header[..begin], own.as_bytes(), &header[end..], body].concat()
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entity<'a>(&'a [u8]);
 
@@ -104,7 +148,7 @@ impl<'a> Entity<'a> {
 
     fn fields(self, name: &str) -> Vec<String> {
         let header = String::from_utf8_lossy(self.header());
-        let unfolded = header.replace("\r\n ", " ").replace("\r\n\t", " ");
+        let unfolded = header.replace("\r\n ", " ").replace("\r\n\t", "\t");
         let fields = unfolded.lines().filter_map(|line| line.split_once(':'));
         fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).collect()
     }
@@ -158,5 +202,12 @@ mod tests {
         assert_eq!(message.original().unwrap(), b"A: 1\r\n\r\nx\r\n");
         assert!(message.signed_part().unwrap().ends_with(b"--m--\r\n"));
         assert_eq!(message.attachment("smime.p7s"), None);
+    }
+
+    #[test]
+    fn only_the_identifier_of_an_original_changes() {
+        let expected = b"A: 1\r\nMessage-ID: <p>\r\nX-Riferimento-Message-ID: <c>\r\nB: 2\r\n\r\nx";
+        assert_eq!(with_pec_msgid(b"A: 1\r\nMessage-Id:\r\n <c>\r\nB: 2\r\n\r\nx", "p"), expected);
+        assert_eq!(with_pec_msgid(b"A: 1\r\n\r\nx", "p"), b"A: 1\r\nMessage-ID: <p>\r\n\r\nx");
     }
 }

@@ -55,6 +55,12 @@ impl Plan {
         self.host(name, users, false)
     }
 
+    /// Takes a mailbox from the host planned last, such as a service mailbox that is to be an alias.
+    pub fn without_mailbox(mut self, user: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.users.retain(|name| name != user));
+        self
+    }
+
     /// Adds lines to the end of main.cf, where they win, of the host planned last.
     pub fn with_postfix(mut self, lines: &str) -> Self {
         self.hosts.iter_mut().last().into_iter().for_each(|host| host.postfix.push_str(lines));
@@ -157,6 +163,14 @@ impl Testbed {
     /// A folder for files of the test's own; it goes away with the testbed.
     pub fn folder(&self) -> &Path {
         self.scratch.path()
+    }
+
+    /// Writes these records into the providers directory beside those of the plan, and waits until all have read it.
+    pub fn list_in_directory(&self, others: &[Record]) -> Result<()> {
+        let own = self.hosts.iter().filter_map(|host| Some(record(&host.site, host.provider.as_ref()?)));
+        let records: Vec<_> = own.chain(others.iter().cloned()).collect();
+        fs::write(&self.ldif, ldif::write(&records)?)?;
+        self.hosts.iter().filter(|host| host.provider.is_some()).try_for_each(|host| host.daemon()?.reload_and_wait())
     }
 
     /// Waits until no host has anything left to deliver.

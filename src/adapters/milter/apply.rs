@@ -27,7 +27,6 @@ pub async fn replace(actions: &EomActions, old: &Header<'_>, new: &Replacement) 
         // The value brings its own leading blank, and folds travel as LF (LEADING_SPACE).
         actions.add_header(*name, format!(" {}", value.replace("\r\n", "\n"))).await?;
     }
-    crash::point("eom-during");
     for piece in new.message.body.iter() {
         actions.replace_body(piece).await?;
     }
@@ -36,6 +35,7 @@ pub async fn replace(actions: &EomActions, old: &Header<'_>, new: &Replacement) 
 
 /// Adds the recipients that make the hop do its work.
 pub async fn add_triggers(actions: &EomActions, triggers: &[Trigger]) -> Result<(), ActionError> {
+    crash::point("eom-during");
     for trigger in triggers {
         actions.add_recipient(format!("<{}>", trigger.address())).await?;
     }

@@ -9,7 +9,7 @@ use indymilter::{
 };
 use tracing::{error, info, warn};
 
-use super::conversation::{Conversation, Untransferable, path};
+use super::conversation::{Conversation, Submitter, Untransferable, path};
 use super::{Milter, Role, apply};
 use crate::access_point::{DialogueRefusal, Login, Submission, check_recipient, check_sender};
 use crate::crash;
@@ -92,7 +92,8 @@ impl<T: Instruments + Clone> Milter<T> {
         let login = Login { name: name.as_deref(), is_encrypted: tls.is_some_and(|version| !version.is_empty()) };
         let may_send_as = |login: &str, address: &Address| current.senders.may_send_as(login, address);
         match check_sender(login, &sender, |address| current.manages(address), may_send_as) {
-            Ok(submitter) => {
+            Ok(address) => {
+                let submitter = Submitter { login: name.unwrap_or_default(), address };
                 context.data = Some(Conversation::new(sender, Some(submitter)));
                 Status::Continue
             }
@@ -114,7 +115,8 @@ impl<T: Instruments + Clone> Milter<T> {
                 refuse(&mut context.reply, &refusal)
             }
             Err(refusal @ DialogueRefusal::InternalRecipient(_)) => {
-                warn!(sender = %conversation.sender, %recipient, "a recipient in the internal domain was refused");
+                let login = conversation.submitter.as_ref().map_or("-", |submitter| &submitter.login);
+                warn!(login, sender = %conversation.sender, %recipient, "a recipient in the internal domain was refused");
                 refuse(&mut context.reply, &refusal)
             }
             _ => {
@@ -147,10 +149,10 @@ impl<T: Instruments + Clone> Milter<T> {
 
     async fn submission(&self, context: &mut EomContext<Conversation>, queue_id: &str) -> Result<Status, Fault> {
         let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
-        let sender = conversation.submitter.clone().ok_or(Fault::NoConversation)?;
+        let Submitter { login, address: sender } = conversation.submitter.clone().ok_or(Fault::NoConversation)?;
         let message = match conversation.take_message() {
             Ok(message) => message,
-            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, defect)),
+            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, &login, defect)),
         };
         let mut recipients: Vec<Address> = Vec::with_capacity(conversation.recipients.len());
         let mut seen = std::collections::HashSet::new();
@@ -168,11 +170,11 @@ impl<T: Instruments + Clone> Milter<T> {
         match submitted.await? {
             Ok(replacement) => {
                 apply::replace(&context.actions, &Header::read(&message), &replacement).await?;
-                info!(queue_id, sender = %author, summary = %replacement.summary, "submission");
+                info!(queue_id, login, sender = %author, summary = %replacement.summary, "submission");
                 Ok(Status::Accept)
             }
             Err(NotSubmitted::Refused(defects)) => {
-                warn!(queue_id, sender = %author, recipients = count, ?defects, "submission refused by the formal checks");
+                warn!(queue_id, login, sender = %author, recipients = count, ?defects, "submission refused by the formal checks");
                 Ok(refuse_defects(&mut context.reply, &defects))
             }
             Err(NotSubmitted::Signing(error)) => Err(error.into()),
@@ -183,7 +185,7 @@ impl<T: Instruments + Clone> Milter<T> {
         let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
         let message = match conversation.take_message() {
             Ok(message) => message,
-            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, defect)),
+            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, "-", defect)),
         };
         let (current, instruments, received) = (self.current.now(), self.instruments.clone(), message.clone());
         let sender = conversation.sender.clone();
@@ -218,8 +220,9 @@ fn refuse_defects(reply: &mut SmtpReply, defects: &[Defect]) -> Status {
     answer(reply, "550", "5.6.0", lines)
 }
 
-fn untransferable(reply: &mut SmtpReply, queue_id: &str, defect: Untransferable) -> Status {
-    warn!(queue_id, ?defect, "message refused");
+/// `login` is `-` where nobody logs in.
+fn untransferable(reply: &mut SmtpReply, queue_id: &str, login: &str, defect: Untransferable) -> Status {
+    warn!(queue_id, login, ?defect, "message refused");
     match defect {
         Untransferable::TooLarge(limit) => {
             answer(reply, "552", "5.3.4", vec![format!("il messaggio supera il limite di {limit} byte")])

@@ -10,13 +10,20 @@ use crate::model::Address;
 pub struct Conversation {
     /// The reverse path without angle brackets.
     pub sender: String,
-    /// For a submission: the reverse path, found to belong to the user.
-    pub submitter: Option<Address>,
+    /// For a submission: who logged in, and the reverse path, found to belong to that login.
+    pub submitter: Option<Submitter>,
     /// The forward paths without angle brackets.
     pub recipients: Vec<String>,
     message: Vec<u8>,
     in_body: bool,
     defect: Option<Untransferable>,
+}
+
+/// Who submits a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitter {
+    pub login: String,
+    pub address: Address,
 }
 
 /// Why a message cannot be taken over whole.
@@ -29,7 +36,7 @@ pub enum Untransferable {
 }
 
 impl Conversation {
-    pub fn new(sender: String, submitter: Option<Address>) -> Self {
+    pub fn new(sender: String, submitter: Option<Submitter>) -> Self {
         Conversation { sender, submitter, ..Default::default() }
     }
 

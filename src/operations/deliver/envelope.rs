@@ -217,6 +217,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             let (kind, about) = (notification.data.kind.token(), notification.data.facts.id.clone());
             let reply = telling::tell(current, &self.mailboxes, &self.injection, notification).await?;
             if reply.is_positive() {
+                crash::point("notification-sent");
                 info!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, "notification sent");
             } else {
                 error!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, %reply, "notification not sent, it will be tried again");

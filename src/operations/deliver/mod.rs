@@ -9,7 +9,8 @@
 //!
 //! Whatever is not answered 2xx Postfix offers again. A committed step is not repeated, its receipt is sent again
 //! unchanged. A fault is a 4xx for every recipient whose work is not finished; nothing is ever accepted on a fault.
-//! Messages that are not correct envelopes pass to the mailbox server, whose answers pass back.
+//! Messages that are not correct envelopes pass to the mailbox server, whose answers pass back; only a correct envelope
+//! gives receipts (§3.3.1).
 
 pub mod entries;
 mod envelope;
@@ -17,12 +18,13 @@ mod receipts;
 
 use std::sync::Arc;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::current::{Current, Handle};
 use super::ports::{EventLog, Injection, Instruments, LogError, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
 use super::telling::TellingError;
 use super::triggers::{Trigger, is_internal};
+use crate::crash;
 use crate::incoming_point::{Arrival, CertifiedMessage, Classification, apparent_sender, classify};
 use crate::legal_log::{Entry, EventKind, Slot};
 use crate::message::Pieces;
@@ -71,6 +73,8 @@ struct Local {
 impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     /// Works on one queue file; returns Postfix's answers, one per recipient.
     pub async fn deliver(&self, file: QueueFile) -> Vec<Reply> {
+        debug!(queue_id = %file.queue_id, recipients = file.recipients.len(), octets = file.message.len(), "offered");
+        crash::point("hop-begin");
         match self.try_deliver(&file).await {
             Ok(replies) => replies,
             Err(fault) => {
@@ -161,6 +165,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     /// Offers the message to the mailbox server as it is; its answers are Postfix's.
     async fn pass(&self, file: &QueueFile, locals: Vec<Local>) -> Vec<Reply> {
         let replies = self.mailboxes.deliver(&mail(file, &locals)).await;
+        crash::point("passed");
         for (local, reply) in locals.iter().zip(&replies) {
             info!(queue_id = %file.queue_id, recipient = %local.recipient.address, %reply, "passed to the mailbox");
         }
