@@ -15,6 +15,7 @@ use crate::incoming_point::OrdinaryMail;
 use crate::model::{Address, MailboxTable, MailboxTableError, TemporalReference};
 use crate::operations::current::Current;
 use crate::smime::{Engine, Sha1Policy, Signer, SignerCertificate, Trust, pem, profile};
+use crate::transaction::EARLIEST_FINAL;
 
 /// What was loaded, and what an administrator should know of it.
 pub struct Loaded {
@@ -44,6 +45,13 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
     else {
         return Err(Unusable(problems));
     };
+    if config.timeouts.is_for_tests() {
+        let place = config.location("timeouts.final_seconds");
+        warnings.push(format!(
+            "{place}: final notices come before {} hours, for tests only (§3.1.6)",
+            EARLIEST_FINAL / 3600
+        ));
+    }
     warnings.extend(directory_warnings(config, &directory, &signer));
     warnings.extend(virus_warning(config));
     let own = ProviderRecord::own(&config.provider, signer.certificate().der().to_vec());
@@ -60,6 +68,7 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
         },
         receipts,
         ordinary,
+        timeouts: config.timeouts,
     };
     Ok(Loaded { current, warnings })
 }

@@ -1,5 +1,6 @@
 //! The command line: one thin file per command. Exit codes: 0 yes, 1 no, 2 failure.
 
+mod audit;
 mod check_config;
 mod load;
 mod log;
@@ -52,6 +53,17 @@ enum LogCommand {
         #[arg(value_name = "PEC-MSGID")]
         msgid: String,
     },
+    /// Looks for everything that must not be in the log, and names it; a day or the whole log.
+    Audit {
+        /// The first day, as 2026-07-15.
+        #[arg(long, value_name = "DAY")]
+        from: Option<Date>,
+        /// The last day.
+        #[arg(long, value_name = "DAY")]
+        to: Option<Date>,
+    },
+    /// Makes anew what is derived from the log: the watch for timeout notices.
+    Rebuild,
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +105,8 @@ pub fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Run => run::run(&arguments.config)?,
         Command::CheckConfig => check_config::check_config(&arguments.config)?,
         Command::Log(LogCommand::Show { msgid }) => log::show(&arguments.config, &msgid)?,
+        Command::Log(LogCommand::Audit { from, to }) => audit::audit(&arguments.config, from, to)?,
+        Command::Log(LogCommand::Rebuild) => log::rebuild(&arguments.config)?,
         Command::Virus(VirusCommand::List { from, to }) => virus::list(&arguments.config, from, to)?,
         Command::Virus(VirusCommand::Show { name }) => virus::show(&arguments.config, &name)?,
         Command::Virus(VirusCommand::Export { name, to }) => virus::export(&arguments.config, &name, &to)?,

@@ -24,6 +24,7 @@ use crate::operations::current::Handle;
 use crate::operations::deliver::Hop;
 use crate::operations::ports::Instruments;
 use crate::operations::virus_guard::VirusGuard;
+use crate::operations::watch_timeouts::TimeoutWatch;
 
 pub fn run(path: &Path) -> Result<bool, Failure> {
     start_logging();
@@ -69,6 +70,13 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
         current: current.clone(),
         log: log.clone(),
         mailboxes: mailboxes.clone(),
+        injection: PostfixInjection::new(injection.clone(), &hostname),
+        instruments: SystemInstruments,
+    };
+    let timeouts = TimeoutWatch {
+        current: current.clone(),
+        log: log.clone(),
+        mailboxes: mailboxes.clone(),
         injection: PostfixInjection::new(injection, &hostname),
         instruments: SystemInstruments,
     };
@@ -92,6 +100,8 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     let settings = lmtp::Settings { hostname, message_limit: message_limit.saturating_add(ENVELOPE_ROOM) };
     let hop = tokio::spawn(lmtp::serve(lmtp_listener, Arc::new(HopServer(hop)), settings, stopped()));
     tokio::spawn(purge_daily(VirusStorage::at(&config.virus.store)));
+    let watching = stopping.clone();
+    let timeouts = tokio::spawn(async move { timeouts.run(watching).await });
     info!(provider = %config.provider.name, "serving");
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
 
@@ -103,6 +113,7 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     incoming.await??;
     bounces.await??;
     hop.await?;
+    timeouts.await?;
     if let Some(log) = Arc::into_inner(log) {
         log.close().await?;
     }

@@ -41,6 +41,8 @@ impl fmt::Display for Config {
         print.optional("ordinary.forward_to", forward_to)?;
         print.optional("ordinary.map", self.ordinary.map.as_ref())?;
         print.value("ordinary.ask_mailboxes", &self.ordinary.ask_mailboxes)?;
+        print.value("timeouts.first_seconds", &self.timeouts.first_seconds)?;
+        print.value("timeouts.final_seconds", &self.timeouts.final_seconds)?;
         print.value("listen.access", &self.listen.access)?;
         print.value("listen.incoming", &self.listen.incoming)?;
         print.value("listen.bounces", &self.listen.bounces)?;

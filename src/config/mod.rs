@@ -18,6 +18,7 @@ pub use format::{ConfigError, ConfigErrors, Problem};
 pub use params::{Endpoint, Engine, LocalEndpoint, LoopbackAddress, UnixSocket};
 
 use crate::model::{OrdinaryPolicy, Provider};
+use crate::transaction::{FINAL, FIRST, Timeouts};
 use format::{Document, Origin};
 use params::OrdinaryPolicyName;
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     pub receipts: Receipts,
     pub ordinary: Ordinary,
+    /// When a silent transaction is told to its sender (§3.1.6).
+    pub timeouts: Timeouts,
     pub listen: Listen,
     pub postfix: Postfix,
     pub dovecot: Dovecot,
@@ -198,6 +201,7 @@ impl Config {
         let limits = limits(document);
         let receipts = Receipts { map: document.optional("receipts.map") };
         let ordinary = ordinary(document);
+        let timeouts = timeouts(document);
         let listen = listen(document);
         let inject = document.or("postfix.inject", LoopbackAddress(INJECTION));
         let lmtp = document.or("dovecot.lmtp", Endpoint::Unix(UnixSocket(DOVECOT_SOCKET.into())));
@@ -212,6 +216,7 @@ impl Config {
             limits,
             receipts,
             ordinary: ordinary?,
+            timeouts,
             listen,
             postfix: Postfix { inject },
             dovecot: Dovecot { lmtp },
@@ -274,6 +279,15 @@ fn ordinary(document: &mut Document) -> Option<Ordinary> {
             None
         }
     }
+}
+
+fn timeouts(document: &mut Document) -> Timeouts {
+    let timeouts = Timeouts {
+        first_seconds: document.or("timeouts.first_seconds", FIRST),
+        final_seconds: document.or("timeouts.final_seconds", FINAL),
+    };
+    document.note(check::timeouts(&timeouts));
+    timeouts
 }
 
 fn listen(document: &mut Document) -> Listen {

@@ -9,6 +9,7 @@ use crate::incoming_point::{OrdinaryMail, Standards};
 use crate::message::body::{Signed, Unsigned};
 use crate::model::{Address, Provider, TemporalReference};
 use crate::smime::{Sha1Policy, Signer, SigningError, Trust};
+use crate::transaction::Timeouts;
 
 /// This provider with everything it knows: configuration, key, directory.
 pub struct Current {
@@ -21,6 +22,7 @@ pub struct Current {
     pub limits: Limits,
     pub receipts: ReceiptDefaults,
     pub ordinary: OrdinaryMail,
+    pub timeouts: Timeouts,
 }
 
 impl Current {

@@ -26,6 +26,7 @@ use tracing::{debug, error, info, warn};
 use super::causes;
 use super::current::{Current, Handle};
 use super::ports::{EventLog, Injection, Instruments, LogError, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
+use super::telling::TellingError;
 use super::triggers::{Trigger, is_internal};
 use super::virus_guard::VirusGuard;
 use crate::crash;
@@ -36,7 +37,6 @@ use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::header::Header;
 use crate::message::wire::Kind;
 use crate::model::{Address, PecMsgid, TemporalReference};
-use crate::smime::SigningError;
 
 /// The hop with everything it talks to.
 pub struct Hop<L, M, I, T> {
@@ -53,8 +53,8 @@ pub struct Hop<L, M, I, T> {
 enum Fault {
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("a receipt could not be signed")]
-    Signing(#[from] SigningError),
+    #[error(transparent)]
+    Telling(#[from] TellingError),
     #[error("a worker thread ended before its work was done")]
     Worker(#[from] tokio::task::JoinError),
     #[error("a trigger came with a message that is no correct envelope: {0}")]
