@@ -22,6 +22,7 @@ PACKAGES=(
   "dovecot-imapd /usr/lib/dovecot/imap"
   "dovecot-pop3d /usr/lib/dovecot/pop3"
   "dovecot-lmtpd /usr/lib/dovecot/lmtp"
+  "clamav-daemon /usr/sbin/clamd"
 )
 
 # Installs what is missing, without configuring or starting a mail service of the machine itself.

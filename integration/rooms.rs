@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms without clock, file, socket, device or chance.
-const PURE: [&str; 9] = [
+const PURE: [&str; 11] = [
     "access_point",
     "delivery_point",
     "directory",
@@ -14,6 +14,8 @@ const PURE: [&str; 9] = [
     "message",
     "model",
     "smime",
+    "transaction",
+    "virus",
 ];
 
 const OUTSIDE: [&str; 13] = [
@@ -33,13 +35,15 @@ const OUTSIDE: [&str; 13] = [
 ];
 
 /// For each room, what it may use of the others.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("model", &[]),
-    ("legal_log", &["model"]),
+    ("legal_log", &["message", "model"]),
     ("identity", &["model"]),
+    ("virus", &["model"]),
     ("directory", &["model"]),
     ("smime", &["model"]),
     ("message", &["model"]),
+    ("transaction", &["legal_log", "message", "model"]),
     ("access_point", &["message", "model"]),
     ("delivery_point", &["message", "model"]),
     ("incoming_point", &["directory", "message", "model", "smime"]),

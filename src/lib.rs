@@ -8,6 +8,7 @@
 //! ```text
 //! user ──submission──▶ Postfix ◀─ access milter ─── access_point: checks, wraps   │ decide and
 //! provider ──port 25─▶ Postfix ◀─ incoming milter ─ incoming_point: verifies      │ transform in place
+//! its own bounces ────▶ Postfix ◀─ bounces milter ── operations::report: to the hop
 //!                         │ queue, durable
 //!                         ▼
 //!                  LMTP hop (operations::deliver) ──▶ Dovecot ── delivery_point: outcome, receipt type
@@ -35,7 +36,9 @@
 //! | [`smime`] | whether a signature and its signer hold | §2.1, §5.5 |
 //! | [`directory`] | whose certificate and whose domain | §4.5 |
 //! | [`identity`] | which login owns which address | §5.2 |
-//! | [`legal_log`] | what an entry is, and when two are the same fact | §2.3 |
+//! | [`virus`] | what a scanner's finding forces, how long an infected message is kept | §2.2.4 |
+//! | [`transaction`] | what is known of a recipient, and which timeout notice is owed | §3.1.6 |
+//! | [`legal_log`] | what an entry is, when two are the same fact, and what an auditor finds | §2.3 |
 //! | [`model`] | which values exist | |
 //!
 //! Dependencies point downwards only. From `access_point` down everything is pure: no clock, no file, no socket, no
@@ -69,3 +72,5 @@ pub mod message;
 pub mod model;
 pub mod operations;
 pub mod smime;
+pub mod transaction;
+pub mod virus;

@@ -5,6 +5,7 @@
 
 mod dialogue;
 mod formal_checks;
+mod receipt_defaults;
 
 use bytes::Bytes;
 
@@ -21,6 +22,7 @@ use crate::model::{
 
 pub use dialogue::{DialogueRefusal, Login, check_recipient, check_sender};
 pub use formal_checks::{LONGEST_HEADER_FIELD, Limits, formal_checks};
+pub use receipt_defaults::ReceiptDefaults;
 
 /// A message as a user submits it: the SMTP envelope and the octets.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +34,27 @@ pub struct Submission<'a> {
     pub message: &'a Bytes,
 }
 
+/// What a provider set for its users' submissions.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    pub provider: &'a Provider,
+    pub limits: &'a Limits,
+    pub receipts: &'a ReceiptDefaults,
+}
+
 /// A submission that became an envelope, still to be signed.
 #[derive(Debug)]
 pub struct Accepted {
     pub data: CertificationData,
     pub envelope: Unsigned,
+}
+
+/// A submission that does not become an envelope: what its notice says (§3.1.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAccepted {
+    pub facts: TransactionFacts,
+    /// Every check that failed, at least one.
+    pub defects: Vec<Defect>,
 }
 
 /// Wraps a submission in the envelope that travels, or names every check that failed (§3.1.1, §3.1.5).
@@ -45,20 +63,20 @@ pub struct Accepted {
 /// acceptance and envelope agree. `is_certified` asks the providers directory about a domain.
 pub fn accept(
     submission: &Submission,
-    provider: &Provider,
-    limits: &Limits,
+    rules: Rules,
     is_certified: impl Fn(&Domain) -> bool,
     id: PecMsgid,
     at: TemporalReference,
-) -> Result<Accepted, Vec<Defect>> {
+) -> Result<Accepted, Box<NotAccepted>> {
+    let Rules { provider, limits, receipts } = rules;
     let header = Header::read(submission.message);
     let defects = formal_checks(submission, &header, limits);
-    if !defects.is_empty() {
-        return Err(defects);
-    }
     let facts = facts(submission, &header, is_certified, id);
+    if !defects.is_empty() {
+        return Err(Box::new(NotAccepted { facts, defects }));
+    }
     let data = CertificationData {
-        requested: Some(requested_receipt(&header)),
+        requested: Some(requested_receipt(&header, receipts.of(submission.sender))),
         ..CertificationData::new(Kind::TransportEnvelope, facts, &provider.name, at)
     };
     let envelope = transport_envelope::compose(provider, &data, submission.message);
@@ -92,7 +110,26 @@ fn facts(
     }
 }
 
-/// `X-TipoRicevuta`; complete where it is missing or unknown (§3.1.5).
-fn requested_receipt(header: &Header) -> ReceiptType {
-    header.text(wire::X_TIPO_RICEVUTA).and_then(|token| wire::receipt_from_token(&token)).unwrap_or_default()
+/// `X-TipoRicevuta`; the mailbox's own type where the message asks nothing, complete where it asks something unknown
+/// (§3.1.5).
+fn requested_receipt(header: &Header, of_mailbox: ReceiptType) -> ReceiptType {
+    match header.text(wire::X_TIPO_RICEVUTA).filter(|token| !token.is_empty()) {
+        Some(token) => wire::receipt_from_token(&token).unwrap_or_default(),
+        None => of_mailbox,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_asks_before_the_mailbox() {
+        let requested = |header: &str| requested_receipt(&Header::read(header.as_bytes()), ReceiptType::Brief);
+        assert_eq!(requested("Subject: s\r\n\r\n"), ReceiptType::Brief);
+        assert_eq!(requested("X-TipoRicevuta:\r\n\r\n"), ReceiptType::Brief);
+        assert_eq!(requested("x-tiporicevuta: SINTETICA\r\n\r\n"), ReceiptType::Concise);
+        assert_eq!(requested("X-TipoRicevuta: completa\r\n\r\n"), ReceiptType::Complete);
+        assert_eq!(requested("X-TipoRicevuta: altra\r\n\r\n"), ReceiptType::Complete);
+    }
 }

@@ -1,6 +1,7 @@
 //! The only rooms that touch network, disk, clock or device. They serve the ports of `operations` and know the rooms
 //! and the model; they do not know each other.
 
+pub mod clamd;
 pub mod hop_server;
 pub mod instruments;
 pub mod key_file;
@@ -10,3 +11,4 @@ mod path;
 pub mod relay;
 pub mod socket;
 pub mod sqlite;
+pub mod virus_storage;

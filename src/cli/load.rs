@@ -2,17 +2,20 @@
 //! names it, all of them at once. `run` and `check-config` go the same way.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
-use crate::access_point::Limits;
+use crate::access_point::{Limits, ReceiptDefaults};
 use crate::adapters::key_file;
 use crate::config::{self, Config};
 use crate::directory::{Directory, ProviderRecord};
 use crate::identity::SenderMap;
-use crate::model::TemporalReference;
+use crate::incoming_point::OrdinaryMail;
+use crate::model::{Address, MailboxTable, MailboxTableError, TemporalReference};
 use crate::operations::current::Current;
 use crate::smime::{Engine, Sha1Policy, Signer, SignerCertificate, Trust, pem, profile};
+use crate::transaction::EARLIEST_FINAL;
 
 /// What was loaded, and what an administrator should know of it.
 pub struct Loaded {
@@ -32,15 +35,25 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
     let trust = collect(&mut problems, trust(config));
     let directory = collect(&mut problems, directory(config));
     let senders = collect(&mut problems, senders(config));
+    let receipts = collect(&mut problems, receipts(config));
+    let ordinary = collect(&mut problems, ordinary(config));
     if let Some(signer) = &signer {
         check_certificate(config, signer, trust.as_ref(), at, &mut problems, &mut warnings);
     }
-    let (Some(signer), Some(trust), Some(directory), Some(senders), true) =
-        (signer, trust, directory, senders, problems.is_empty())
+    let (Some(signer), Some(trust), Some(directory), Some(senders), Some(receipts), Some(ordinary), true) =
+        (signer, trust, directory, senders, receipts, ordinary, problems.is_empty())
     else {
         return Err(Unusable(problems));
     };
+    if config.timeouts.is_for_tests() {
+        let place = config.location("timeouts.final_seconds");
+        warnings.push(format!(
+            "{place}: final notices come before {} hours, for tests only (§3.1.6)",
+            EARLIEST_FINAL / 3600
+        ));
+    }
     warnings.extend(directory_warnings(config, &directory, &signer));
+    warnings.extend(virus_warning(config));
     let own = ProviderRecord::own(&config.provider, signer.certificate().der().to_vec());
     let current = Current {
         provider: config.provider.clone(),
@@ -53,6 +66,9 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
             recipients: usize::try_from(config.limits.recipients).unwrap_or(usize::MAX),
             product: config.limits.product_bytes,
         },
+        receipts,
+        ordinary,
+        timeouts: config.timeouts,
     };
     Ok(Loaded { current, warnings })
 }
@@ -121,6 +137,61 @@ fn senders(config: &Config) -> Result<SenderMap, String> {
     })
 }
 
+/// The receipts that single mailboxes ask for.
+fn receipts(config: &Config) -> Result<ReceiptDefaults, String> {
+    let Some(map) = &config.receipts.map else { return Ok(ReceiptDefaults::default()) };
+    let table = Table { key: "receipts.map", file: map, config };
+    let defaults = ReceiptDefaults::parse(&table.text()?).map_err(|errors| table.told(&errors))?;
+    table.check_mailboxes(defaults.mailboxes())?;
+    Ok(defaults)
+}
+
+/// What becomes of ordinary mail.
+fn ordinary(config: &Config) -> Result<OrdinaryMail, String> {
+    let config::Ordinary { policy, map, ask_mailboxes } = &config.ordinary;
+    let mailboxes = match map {
+        None => MailboxTable::default(),
+        Some(map) => {
+            let table = Table { key: "ordinary.map", file: map, config };
+            let mailboxes = OrdinaryMail::parse_mailboxes(&table.text()?).map_err(|errors| table.told(&errors))?;
+            table.check_mailboxes(mailboxes.mailboxes())?;
+            mailboxes
+        }
+    };
+    Ok(OrdinaryMail { policy: policy.clone(), mailboxes, asks_mailboxes: *ask_mailboxes })
+}
+
+/// A file with a line for each mailbox that differs, and the key that names it.
+struct Table<'a> {
+    key: &'static str,
+    file: &'a Path,
+    config: &'a Config,
+}
+
+impl Table<'_> {
+    fn text(&self) -> Result<String, String> {
+        let octets = read(self.file, &self.config.location(self.key))?;
+        String::from_utf8(octets).map_err(|_| self.line("not UTF-8 text"))
+    }
+
+    /// A line for another provider's mailbox would never be looked at.
+    fn check_mailboxes<'m>(&self, mailboxes: impl Iterator<Item = &'m Address>) -> Result<(), String> {
+        let foreign = mailboxes.filter(|mailbox| !self.config.provider.manages(mailbox));
+        let mut lines: Vec<String> =
+            foreign.map(|mailbox| self.line(format!("{mailbox} lies in none of provider.mail_domains"))).collect();
+        lines.sort();
+        if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
+    }
+
+    fn told(&self, errors: &[MailboxTableError]) -> String {
+        errors.iter().map(|error| self.line(error)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn line(&self, problem: impl Display) -> String {
+        format!("{}: {}: {problem}", self.config.location(self.key), self.file.display())
+    }
+}
+
 /// The own certificate against the profile (§5.5), and as other providers will check it.
 fn check_certificate(
     config: &Config,
@@ -166,6 +237,16 @@ fn directory_warnings(config: &Config, directory: &Directory, signer: &Signer) -
     warnings
 }
 
+/// Without a scanner the daemon runs, for a trial; a provider may not.
+fn virus_warning(config: &Config) -> Option<String> {
+    config.virus.clamd.is_none().then(|| {
+        let place = config.location("virus.clamd");
+        format!(
+            "{place}: NO VIRUS SCANNER, messages pass unseen; a provider must scan (§3.1.3): set it to clamd's socket"
+        )
+    })
+}
+
 fn collect<T>(problems: &mut Vec<String>, result: Result<T, String>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
 }
@@ -175,7 +256,7 @@ fn read(path: &Path, place: &str) -> Result<Vec<u8>, String> {
 }
 
 /// An error with its causes behind the place it belongs to.
-fn told(place: &str, error: &dyn Error) -> String {
+pub fn told(place: &str, error: &dyn Error) -> String {
     let mut text = format!("{place}: {error}");
     let mut source = error.source();
     while let Some(cause) = source {

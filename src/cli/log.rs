@@ -1,4 +1,4 @@
-//! `log show`: the timeline of one transaction, for people.
+//! `log show`: the timeline of one transaction, for people; `log rebuild`: what is derived from the log, made anew.
 
 use std::io::{Write, stdout};
 use std::path::Path;
@@ -7,6 +7,7 @@ use super::Failure;
 use crate::adapters::sqlite::SqliteLog;
 use crate::config::Config;
 use crate::legal_log::{Entry, Recorded};
+use crate::operations::deliver::entries::{self, OutcomeDetails};
 
 /// Prints every entry of the transaction; no if the log knows none.
 pub fn show(config: &Path, msgid: &str) -> Result<bool, Failure> {
@@ -30,6 +31,14 @@ pub fn show(config: &Path, msgid: &str) -> Result<bool, Failure> {
     Ok(true)
 }
 
+/// Makes the watch anew from the events.
+pub fn rebuild(config: &Path) -> Result<bool, Failure> {
+    let config = Config::read(config)?;
+    let watched = SqliteLog::rebuild_watch(&config.log.database)?;
+    writeln!(stdout(), "{watched} recipients are watched")?;
+    Ok(true)
+}
+
 /// One entry on one line: instant in legal Italian time, kind, recipient, what tells it, where it lies.
 fn line(sequence: i64, entry: &Entry) -> String {
     let mut line = format!("{} {} {}  {:<22}", entry.at.day(), entry.at.time(), entry.at.zone(), described(entry));
@@ -45,8 +54,24 @@ fn line(sequence: i64, entry: &Entry) -> String {
     if let Some(queue_id) = &entry.queue_id {
         line.push_str(&format!(" queue {queue_id}"));
     }
+    if let Some(reason) = reason(entry) {
+        line.push_str(&format!(" because {reason}"));
+    }
     line.push_str(&format!(" #{sequence}"));
     line
+}
+
+/// Why a recipient does not get the message: the code and what another server said.
+fn reason(entry: &Entry) -> Option<String> {
+    let OutcomeDetails { status, reported, .. } = entries::details(entry)?;
+    let said = reported.map(|reported| {
+        let said = reported.diagnostic.unwrap_or(reported.status);
+        reported.remote.map_or(said.clone(), |remote| format!("{remote} said {said}"))
+    });
+    match (status, said) {
+        (Some(status), Some(said)) => Some(format!("{status} ({said})")),
+        (status, said) => status.or(said),
+    }
 }
 
 /// The kind; of another provider's notification also which one.

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use crate::config::{Limits, Listen, Problem};
-use crate::model::Provider;
+use crate::config::params::{OrdinaryPolicyName, Value};
+use crate::config::{Limits, Listen, Problem, Virus};
+use crate::model::{Address, OrdinaryPolicy, Provider};
+use crate::transaction::{FINAL, FIRST, Timeouts};
 
 /// The local part that every provider's own messages come from (§2.2.6, §3.1.4).
 const SENDING_LOCAL_PART: &str = "posta-certificata";
@@ -12,6 +14,9 @@ const SENDING_LOCAL_PART: &str = "posta-certificata";
 /// The decree's megabyte is taken as the smaller one: 30 of them are always accepted (DM 2-11-2005 art. 12).
 const LEAST_BYTES: u64 = 30_000_000;
 const LEAST_RECIPIENTS: u64 = 50;
+
+/// Postfix waits five minutes for a milter, and ten for the hop, which has to deliver besides.
+const MOST_SCAN_SECONDS: u64 = 240;
 
 /// Which files hold the signing key and its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,15 +76,51 @@ pub(super) fn limits(limits: &Limits) -> Vec<Found> {
     .collect()
 }
 
-pub(super) fn listen(listen: &Listen) -> Vec<Found> {
-    let mut found = Vec::new();
-    if listen.incoming == listen.access {
-        found.push(("listen.incoming", Problem::SameSocket("listen.access")));
+/// The notices that the rules want at 12 and at 24 hours may come earlier, for tests, but never later
+/// (§3.1.6).
+pub(super) fn timeouts(timeouts: &Timeouts) -> Vec<Found> {
+    let mut found: Vec<Found> = [
+        ("timeouts.first_seconds", timeouts.first_seconds, FIRST),
+        ("timeouts.final_seconds", timeouts.final_seconds, FINAL),
+    ]
+    .into_iter()
+    .filter(|(_, found, most)| !(1..=*most).contains(found))
+    .map(|(key, found, most)| (key, Problem::OutsideTimeout { found, least: 1, most }))
+    .collect();
+    if found.is_empty() && timeouts.final_seconds <= timeouts.first_seconds {
+        let problem = Problem::FinalBeforeFirst { found: timeouts.final_seconds, first: timeouts.first_seconds };
+        found.push(("timeouts.final_seconds", problem));
     }
-    for (other, socket) in [("listen.access", &listen.access), ("listen.incoming", &listen.incoming)] {
-        if listen.lmtp == *socket {
-            found.push(("listen.lmtp", Problem::SameSocket(other)));
-        }
+    found
+}
+
+pub(super) fn virus(virus: &Virus) -> Option<Found> {
+    let found = virus.timeout_seconds;
+    (!(1..=MOST_SCAN_SECONDS).contains(&found))
+        .then_some(("virus.timeout_seconds", Problem::Outside { found, least: 1, most: MOST_SCAN_SECONDS }))
+}
+
+pub(super) fn ordinary(policy: OrdinaryPolicyName, forward_to: Option<Address>) -> Result<OrdinaryPolicy, Found> {
+    match (policy, forward_to) {
+        (OrdinaryPolicyName::Anomaly, None) => Ok(OrdinaryPolicy::Anomaly),
+        (OrdinaryPolicyName::Refuse, None) => Ok(OrdinaryPolicy::Refuse),
+        (OrdinaryPolicyName::Forward, Some(address)) => Ok(OrdinaryPolicy::Forward(address)),
+        (OrdinaryPolicyName::Forward, None) => Err(("ordinary.forward_to", Problem::Missing(Address::FORM))),
+        (_, Some(_)) => Err(("ordinary.forward_to", Problem::UnusedForward)),
+    }
+}
+
+pub(super) fn listen(listen: &Listen) -> Vec<Found> {
+    let sockets = [
+        ("listen.access", &listen.access),
+        ("listen.incoming", &listen.incoming),
+        ("listen.bounces", &listen.bounces),
+        ("listen.lmtp", &listen.lmtp),
+    ];
+    let mut found = Vec::new();
+    for (place, (key, socket)) in sockets.iter().enumerate() {
+        let earlier = sockets.iter().take(place).filter(|(_, other)| other == socket);
+        found.extend(earlier.map(|(other, _)| (*key, Problem::SameSocket(other))));
     }
     found
 }

@@ -4,8 +4,9 @@
 
 use std::fmt;
 
-use crate::config::params::Value;
+use crate::config::params::{OrdinaryPolicyName, Value};
 use crate::config::{Config, KeySource};
+use crate::model::OrdinaryPolicy;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,13 +31,29 @@ impl fmt::Display for Config {
         print.value("limits.message_bytes", &self.limits.message_bytes)?;
         print.value("limits.product_bytes", &self.limits.product_bytes)?;
         print.value("limits.recipients", &self.limits.recipients)?;
+        print.optional("receipts.map", self.receipts.map.as_ref())?;
+        let (policy, forward_to) = match &self.ordinary.policy {
+            OrdinaryPolicy::Anomaly => (OrdinaryPolicyName::Anomaly, None),
+            OrdinaryPolicy::Refuse => (OrdinaryPolicyName::Refuse, None),
+            OrdinaryPolicy::Forward(address) => (OrdinaryPolicyName::Forward, Some(address)),
+        };
+        print.value("ordinary.policy", &policy)?;
+        print.optional("ordinary.forward_to", forward_to)?;
+        print.optional("ordinary.map", self.ordinary.map.as_ref())?;
+        print.value("ordinary.ask_mailboxes", &self.ordinary.ask_mailboxes)?;
+        print.value("timeouts.first_seconds", &self.timeouts.first_seconds)?;
+        print.value("timeouts.final_seconds", &self.timeouts.final_seconds)?;
         print.value("listen.access", &self.listen.access)?;
         print.value("listen.incoming", &self.listen.incoming)?;
+        print.value("listen.bounces", &self.listen.bounces)?;
         print.value("listen.lmtp", &self.listen.lmtp)?;
         print.value("listen.socket_group", &self.listen.socket_group)?;
         print.value("postfix.inject", &self.postfix.inject)?;
         print.value("dovecot.lmtp", &self.dovecot.lmtp)?;
-        print.value("log.database", &self.log.database)
+        print.value("log.database", &self.log.database)?;
+        print.optional("virus.clamd", self.virus.clamd.as_ref())?;
+        print.value("virus.timeout_seconds", &self.virus.timeout_seconds)?;
+        print.value("virus.store", &self.virus.store)
     }
 }
 

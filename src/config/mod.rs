@@ -15,10 +15,12 @@ use std::path::{Path, PathBuf};
 
 pub use check::KeySource;
 pub use format::{ConfigError, ConfigErrors, Problem};
-pub use params::{Endpoint, Engine, LoopbackAddress, UnixSocket};
+pub use params::{Endpoint, Engine, LocalEndpoint, LoopbackAddress, UnixSocket};
 
-use crate::model::Provider;
+use crate::model::{OrdinaryPolicy, Provider};
+use crate::transaction::{FINAL, FIRST, Timeouts};
 use format::{Document, Origin};
+use params::OrdinaryPolicyName;
 
 /// What providers offer today: 100 MB; the decree asks for 30 (DM 2-11-2005 art. 12).
 const MESSAGE_BYTES: u64 = 100 << 20;
@@ -27,11 +29,15 @@ const RECIPIENTS: u64 = 500;
 /// Below Postfix's queue directory, where a chrooted smtpd finds them.
 const ACCESS_SOCKET: &str = "/var/spool/postfix/pec-milter/access";
 const INCOMING_SOCKET: &str = "/var/spool/postfix/pec-milter/incoming";
+const BOUNCES_SOCKET: &str = "/var/spool/postfix/pec-milter/bounces";
 const LMTP_SOCKET: &str = "/var/spool/postfix/pec-milter/lmtp";
 const SOCKET_GROUP: &str = "postfix";
 const INJECTION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10025);
 const DOVECOT_SOCKET: &str = "/run/dovecot/lmtp";
 const DATABASE: &str = "/var/lib/pec-milter/log.sqlite";
+const VIRUS_STORE: &str = "/var/lib/pec-milter/virus";
+/// Far longer than ClamAV takes for 100 MB, and within the time Postfix waits for a milter (`milter_content_timeout`).
+const SCAN_SECONDS: u64 = 120;
 
 /// The whole configuration, defaults filled in. Its `Display` is a file that reads as the same configuration.
 #[derive(Debug, Clone)]
@@ -42,10 +48,15 @@ pub struct Config {
     pub directory: Directory,
     pub senders: Senders,
     pub limits: Limits,
+    pub receipts: Receipts,
+    pub ordinary: Ordinary,
+    /// When a silent transaction is told to its sender (§3.1.6).
+    pub timeouts: Timeouts,
     pub listen: Listen,
     pub postfix: Postfix,
     pub dovecot: Dovecot,
     pub log: Log,
+    pub virus: Virus,
     origin: Origin,
 }
 
@@ -88,8 +99,25 @@ pub struct Limits {
     pub message_bytes: u64,
     /// Size times recipients; more gives a non-acceptance notification.
     pub product_bytes: u64,
-    /// More is refused in the SMTP dialogue.
+    /// More gives a non-acceptance notification.
     pub recipients: u64,
+}
+
+/// Which receipts users ask for whose messages ask for none (§3.3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipts {
+    /// Without it all ask for complete ones.
+    pub map: Option<PathBuf>,
+}
+
+/// What becomes of ordinary mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ordinary {
+    /// For mailboxes that the map does not name.
+    pub policy: OrdinaryPolicy,
+    pub map: Option<PathBuf>,
+    /// Whether Dovecot is asked before ordinary mail is accepted, so that what it refuses is not bounced.
+    pub ask_mailboxes: bool,
 }
 
 /// The sockets on which Postfix finds this daemon.
@@ -97,6 +125,7 @@ pub struct Limits {
 pub struct Listen {
     pub access: UnixSocket,
     pub incoming: UnixSocket,
+    pub bounces: UnixSocket,
     pub lmtp: UnixSocket,
     /// The group that may connect.
     pub socket_group: String,
@@ -121,6 +150,16 @@ pub struct Log {
     pub database: PathBuf,
 }
 
+/// The virus scanner and the store of infected messages (§2.2.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Virus {
+    /// Without it nothing is scanned, which §3.1.3 does not allow a provider.
+    pub clamd: Option<LocalEndpoint>,
+    /// How long clamd may take for one message.
+    pub timeout_seconds: u64,
+    pub store: PathBuf,
+}
+
 impl Config {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self, ConfigErrors> {
@@ -132,8 +171,9 @@ impl Config {
     /// Whether a running daemon that started with `other` cannot take all of this over.
     pub fn needs_restart_after(&self, other: &Config) -> bool {
         let lasting = |config: &Config| {
-            let Config { listen, postfix, dovecot, log, limits, .. } = config;
-            (listen.clone(), postfix.inject, dovecot.lmtp.clone(), log.database.clone(), limits.message_bytes)
+            let Config { listen, postfix, dovecot, log, limits, virus, .. } = config;
+            let servers = (listen.clone(), postfix.inject, dovecot.lmtp.clone());
+            (servers, log.database.clone(), limits.message_bytes, virus.clone())
         };
         lasting(self) != lasting(other)
     }
@@ -159,10 +199,14 @@ impl Config {
         let directory = Directory { ldif: document.optional("directory.ldif") };
         let senders = Senders { map: document.optional("senders.map") };
         let limits = limits(document);
+        let receipts = Receipts { map: document.optional("receipts.map") };
+        let ordinary = ordinary(document);
+        let timeouts = timeouts(document);
         let listen = listen(document);
         let inject = document.or("postfix.inject", LoopbackAddress(INJECTION));
         let lmtp = document.or("dovecot.lmtp", Endpoint::Unix(UnixSocket(DOVECOT_SOCKET.into())));
         let database = document.or("log.database", PathBuf::from(DATABASE));
+        let virus = virus(document);
         Some(Config {
             provider: provider?,
             key: key?,
@@ -170,10 +214,14 @@ impl Config {
             directory,
             senders,
             limits,
+            receipts,
+            ordinary: ordinary?,
+            timeouts,
             listen,
             postfix: Postfix { inject },
             dovecot: Dovecot { lmtp },
             log: Log { database },
+            virus,
             origin: document.origin(),
         })
     }
@@ -219,15 +267,49 @@ fn limits(document: &mut Document) -> Limits {
     limits
 }
 
+fn ordinary(document: &mut Document) -> Option<Ordinary> {
+    let policy = document.or("ordinary.policy", OrdinaryPolicyName::Anomaly);
+    let forward_to = document.optional("ordinary.forward_to");
+    let map = document.optional("ordinary.map");
+    let ask_mailboxes = document.or("ordinary.ask_mailboxes", true);
+    match check::ordinary(policy, forward_to) {
+        Ok(policy) => Some(Ordinary { policy, map, ask_mailboxes }),
+        Err(error) => {
+            document.note([error]);
+            None
+        }
+    }
+}
+
+fn timeouts(document: &mut Document) -> Timeouts {
+    let timeouts = Timeouts {
+        first_seconds: document.or("timeouts.first_seconds", FIRST),
+        final_seconds: document.or("timeouts.final_seconds", FINAL),
+    };
+    document.note(check::timeouts(&timeouts));
+    timeouts
+}
+
 fn listen(document: &mut Document) -> Listen {
     let listen = Listen {
         access: document.or("listen.access", UnixSocket(ACCESS_SOCKET.into())),
         incoming: document.or("listen.incoming", UnixSocket(INCOMING_SOCKET.into())),
+        bounces: document.or("listen.bounces", UnixSocket(BOUNCES_SOCKET.into())),
         lmtp: document.or("listen.lmtp", UnixSocket(LMTP_SOCKET.into())),
         socket_group: document.or("listen.socket_group", SOCKET_GROUP.to_owned()),
     };
     document.note(check::listen(&listen));
     listen
+}
+
+fn virus(document: &mut Document) -> Virus {
+    let virus = Virus {
+        clamd: document.optional("virus.clamd"),
+        timeout_seconds: document.or("virus.timeout_seconds", SCAN_SECONDS),
+        store: document.or("virus.store", PathBuf::from(VIRUS_STORE)),
+    };
+    document.note(check::virus(&virus));
+    virus
 }
 
 #[cfg(test)]

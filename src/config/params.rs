@@ -37,6 +37,14 @@ pub enum Engine {
     Rsa,
 }
 
+/// What a provider makes of ordinary mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrdinaryPolicyName {
+    Anomaly,
+    Refuse,
+    Forward,
+}
+
 /// A unix socket: an absolute path that fits a socket address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixSocket(pub(super) PathBuf);
@@ -50,6 +58,13 @@ pub struct LoopbackAddress(pub(super) SocketAddr);
 pub enum Endpoint {
     Unix(UnixSocket),
     Tcp(SocketAddr),
+}
+
+/// A server of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalEndpoint {
+    Unix(UnixSocket),
+    Tcp(LoopbackAddress),
 }
 
 impl UnixSocket {
@@ -171,6 +186,27 @@ impl Value for Engine {
     }
 }
 
+impl Value for OrdinaryPolicyName {
+    const FORM: &'static str = "\"anomaly\", \"refuse\" or \"forward\"";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        text(value, |text| match text {
+            "anomaly" => Some(OrdinaryPolicyName::Anomaly),
+            "refuse" => Some(OrdinaryPolicyName::Refuse),
+            "forward" => Some(OrdinaryPolicyName::Forward),
+            _ => None,
+        })
+    }
+
+    fn write(&self) -> String {
+        quoted(match self {
+            OrdinaryPolicyName::Anomaly => "anomaly",
+            OrdinaryPolicyName::Refuse => "refuse",
+            OrdinaryPolicyName::Forward => "forward",
+        })
+    }
+}
+
 impl Value for UnixSocket {
     const FORM: &'static str = "a unix socket of at most 107 characters, such as \"unix:/run/pec-milter/access\"";
 
@@ -192,6 +228,23 @@ impl Value for LoopbackAddress {
 
     fn write(&self) -> String {
         quoted(&self.0.to_string())
+    }
+}
+
+impl Value for LocalEndpoint {
+    const FORM: &'static str = "a unix socket such as \"unix:/run/clamav/clamd.ctl\", or a loopback address and a port such as \"127.0.0.1:3310\"";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        UnixSocket::read(value)
+            .map(LocalEndpoint::Unix)
+            .or_else(|_| LoopbackAddress::read(value).map(LocalEndpoint::Tcp))
+    }
+
+    fn write(&self) -> String {
+        match self {
+            LocalEndpoint::Unix(socket) => socket.write(),
+            LocalEndpoint::Tcp(address) => address.write(),
+        }
     }
 }
 

@@ -1,4 +1,9 @@
-//! The Delivery Point (§2.2.3, §3.3): what the mailbox server's answer means, and which receipt a recipient gives.
+//! The Delivery Point (§2.2.3, §3.3): what the mailbox server's answer means, what the MTA's report of a failure means,
+//! and which receipt a recipient gives.
+
+mod brief;
+
+pub use brief::brief;
 
 use crate::message::address_list::addresses;
 use crate::message::header::Header;
@@ -22,6 +27,19 @@ pub fn outcome(code: u16, text: &str) -> Outcome {
         200..=299 => Outcome::Stored,
         500..=599 => Outcome::Refused(Failure::from_status(permanent_status(text))),
         _ => Outcome::Open,
+    }
+}
+
+/// The failure that the MTA reports of one recipient, by the status code of its report (§3.3.3).
+///
+/// A temporary status means that it gave up after the queue lifetime (§2.2.2): whatever kept the message waiting, the
+/// sender is told that the time is over (RFC 3463 §3.5, 5.4.7). A domain that nothing routes to is told as unknown, which is
+/// what it is in most cases and what 5.1.2 stands for.
+pub fn reported_failure(status: &str) -> Failure {
+    match status {
+        "5.4.4" => Failure::from_status("5.1.2"),
+        _ if status.starts_with("4.") => Failure::from_status("5.4.7"),
+        _ => Failure::from_status(permanent_status(status)),
     }
 }
 
@@ -63,6 +81,20 @@ mod tests {
         assert_eq!(status("5.2.2 full"), "5.2.2 - ACME - casella piena");
         assert_eq!(status("no code"), "5.0.0 - ACME - messaggio rifiutato dal sistema di destinazione");
         assert_eq!(status("4.1.1 odd"), "5.0.0 - ACME - messaggio rifiutato dal sistema di destinazione");
+    }
+
+    #[test]
+    fn a_report_tells_the_failure() {
+        let reason = |status| reported_failure(status).reason("ACME");
+        assert_eq!(reason("5.1.1"), "5.1.1 - ACME - indirizzo non valido");
+        assert_eq!(reason("5.1.2"), "5.1.2 - ACME - dominio non valido");
+        assert_eq!(reason("5.4.4"), "5.1.2 - ACME - dominio non valido");
+        assert_eq!(reason("5.2.1"), "5.2.1 - ACME - casella inibita alla ricezione");
+        assert_eq!(reason("4.4.1"), "5.4.7 - ACME - tempo massimo superato");
+        assert_eq!(reason("4.2.2"), "5.4.7 - ACME - tempo massimo superato");
+        for odd in ["", "5", "5.x.1", "2.0.0", "5.1.1.1"] {
+            assert_eq!(reason(odd), "5.0.0 - ACME - messaggio rifiutato dal sistema di destinazione", "{odd}");
+        }
     }
 
     #[test]

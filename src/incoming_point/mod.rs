@@ -4,6 +4,7 @@
 //! message, by the milter and again by the hop, because neither trusts a header.
 
 mod formal_correctness;
+mod ordinary;
 
 use bytes::Bytes;
 
@@ -13,8 +14,10 @@ use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::certification_data::CertificationData;
 use crate::message::header::Header;
 use crate::message::mime::Entity;
-use crate::model::{Address, TemporalReference};
+use crate::model::{Address, Msgid, TemporalReference};
 use crate::smime::{DigestAlgorithm, Sha1Policy, Trust, VerifiedSignature, verify};
+
+pub use ordinary::{OrdinaryMail, Routes};
 
 /// A message as it arrives: the SMTP envelope and the octets.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +55,8 @@ pub enum Classification {
 #[derive(Debug, Clone)]
 pub struct CertifiedMessage {
     pub data: CertificationData,
+    /// Its own Message-ID, where it is one.
+    pub id: Option<Msgid>,
     /// The name of the provider that signed it.
     pub provider: String,
     /// Where that provider wants take-charges and virus detections.
@@ -79,6 +84,7 @@ pub fn classify(arrival: &Arrival, standards: &Standards) -> Classification {
         Ok(form) => {
             let message = Box::new(CertifiedMessage {
                 data: form.data,
+                id: Header::read(arrival.message).text("Message-ID").and_then(|text| text.parse().ok()),
                 provider: provider.name.clone(),
                 mail_receipt: provider.mail_receipt.clone(),
                 signer: signature.signer.sha1(),

@@ -32,6 +32,8 @@ pub enum EventKind {
     Copy,
     /// The same envelope came again for a recipient that has its outcome.
     Duplicate,
+    /// Postfix reported a failure for a recipient that has its outcome: nothing is told.
+    LateFailure,
     /// Another provider's notification about a message was put in a mailbox.
     NotificationReceived,
     /// A message that is not certified was put in a mailbox inside an anomaly envelope (§3.2.2).
@@ -54,6 +56,7 @@ impl EventKind {
             Self::FinalTimeout => "timeout-final",
             Self::Copy => "copy",
             Self::Duplicate => "duplicate",
+            Self::LateFailure => "late-failure",
             Self::NotificationReceived => "notification-received",
             Self::Anomaly => "anomaly",
         }
@@ -64,7 +67,7 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Arrival,
         Self::Acceptance,
         Self::NonAcceptance,
@@ -77,6 +80,7 @@ impl EventKind {
         Self::FinalTimeout,
         Self::Copy,
         Self::Duplicate,
+        Self::LateFailure,
         Self::NotificationReceived,
         Self::Anomaly,
     ];
@@ -92,7 +96,7 @@ impl Slot {
         Slot(format!("arrival {queue_id}"))
     }
 
-    /// One acceptance per transaction.
+    /// One acceptance or non-acceptance per transaction, never both.
     pub fn acceptance(id: &PecMsgid) -> Self {
         Slot(format!("acceptance {id}"))
     }
@@ -105,6 +109,16 @@ impl Slot {
     /// Delivery, non-delivery and virus share it: a recipient has one outcome.
     pub fn outcome(id: &PecMsgid, recipient: &Address) -> Self {
         Slot(format!("outcome {id} {}", recipient.key()))
+    }
+
+    /// One notice of each kind per recipient (§3.1.6).
+    pub fn timeout(id: &PecMsgid, recipient: &Address, kind: EventKind) -> Self {
+        Slot(format!("{} {id} {}", kind.name(), recipient.key()))
+    }
+
+    /// One late failure per report of Postfix and recipient.
+    pub fn late_failure(queue_id: &str, recipient: &Address) -> Self {
+        Slot(format!("late-failure {queue_id} {}", recipient.key()))
     }
 
     /// One mailbox copy, of any message, per queue file and final recipient.

@@ -2,7 +2,8 @@
 //!
 //! A lenient reader and a user's mail client may see different authors in a malformed field, which is how senders are
 //! forged. So whatever the grammar does not allow is an error here, not a guess. Comments, folding, groups, quoted
-//! strings and encoded words are understood; obsolete routes, address literals and non-ASCII octets are not.
+//! strings and encoded words are understood; obsolete routes and address literals are not. Octets above 127 may stand in
+//! domains alone, where they are an internationalised name that means its A-label (RFC 5890 §2.3.2.1).
 
 use crate::model::{Address, InvalidAddress, address::is_atext};
 
@@ -148,10 +149,11 @@ impl Reader<'_> {
         self.at += 1;
         self.skip_blanks()?;
         let start = self.at;
-        while self.peek().is_some_and(|byte| is_atext(byte) || byte == b'.') {
+        while self.peek().is_some_and(|byte| is_atext(byte) || byte == b'.' || byte > 127) {
             self.at += 1;
         }
-        let domain = String::from_utf8_lossy(self.value.get(start..self.at).unwrap_or_default()).into_owned();
+        let domain = self.value.get(start..self.at).unwrap_or_default();
+        let domain = ascii_domain(domain).ok_or(AddressListError::Unexpected { at: start })?;
         self.skip_blanks()?;
         Ok(format!("{local}@{domain}").parse()?)
     }
@@ -244,6 +246,18 @@ impl Reader<'_> {
     }
 }
 
+/// A domain as the SMTP dialogue writes it. A spelling that is not the name's own, with characters that are mapped to
+/// others, is refused: two readers might see two domains.
+fn ascii_domain(domain: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(domain).ok()?;
+    if text.is_ascii() {
+        return Some(text.to_owned());
+    }
+    let ascii = idna::domain_to_ascii_strict(text).ok()?;
+    let (own_spelling, valid) = idna::domain_to_unicode(&ascii);
+    (valid.is_ok() && own_spelling == text.to_lowercase()).then_some(ascii)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +287,9 @@ mod tests {
             ("\"anna b\"@alfa.example", &["\"anna b\"@alfa.example"]),
             ("\"anna\"@alfa.example", &["anna@alfa.example"]),
             ("\"bruno@beta.example\" <anna@alfa.example>", &["anna@alfa.example"]),
+            ("anna@perch\u{e9}.example", &["anna@xn--perch-fsa.example"]),
+            ("Anna <anna@CITT\u{c0}.example>", &["anna@xn--citt-3na.example"]),
+            ("anna@xn--perch-fsa.example", &["anna@xn--perch-fsa.example"]),
         ] {
             assert_eq!(
                 read(value).as_deref(),
@@ -312,6 +329,10 @@ mod tests {
             "anna@alfa.example\0",
             "anna@alfa.example <bruno@beta.example>",
             "an\rna@alfa.example",
+            "anna@\u{ff41}lfa.example",
+            "anna@alfa\u{3002}example",
+            "anna@al\u{ad}fa.example",
+            "ann\u{e0}@alfa.example",
         ] {
             assert!(read(value).is_err(), "{value:?} gave {:?}", read(value));
         }

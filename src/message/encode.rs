@@ -8,6 +8,8 @@ const OCTETS_PER_BASE64_LINE: usize = 57;
 const LONGEST_ENCODED_WORD: usize = 75;
 /// RFC 5322 §2.1.1 recommends 78; folding happens before that.
 const LONGEST_HEADER_LINE: usize = 76;
+/// What of a parameter's value fits such a line beside its name and its number.
+const LONGEST_PARAMETER_LINE: usize = 58;
 
 /// Base64 in lines, each with its CRLF.
 pub fn base64_lines(content: &[u8]) -> String {
@@ -79,6 +81,31 @@ pub fn quoted_string(text: &str) -> String {
     quoted
 }
 
+/// A parameter of a `Content-Type` or `Content-Disposition` field, with the semicolon and fold before it: a quoted string
+/// where that is enough, the form of RFC 2231 otherwise.
+pub fn parameter(name: &str, value: &str) -> String {
+    let needs_no_code = |byte: u8| (b' '..=b'~').contains(&byte) && !matches!(byte, b'"' | b'\\');
+    let is_plain = value.len() <= LONGEST_PARAMETER_LINE && value.bytes().all(needs_no_code) && !value.contains("=?");
+    if is_plain {
+        return format!(";\r\n {name}=\"{value}\"");
+    }
+    let mut lines = vec![String::from("UTF-8''")];
+    for byte in value.bytes() {
+        let coded = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        };
+        match lines.last_mut() {
+            Some(line) if line.len() + coded.len() <= LONGEST_PARAMETER_LINE => line.push_str(&coded),
+            _ => lines.push(coded),
+        }
+    }
+    match lines.as_slice() {
+        [line] => format!(";\r\n {name}*={line}"),
+        lines => lines.iter().enumerate().map(|(number, line)| format!(";\r\n {name}*{number}*={line}")).collect(),
+    }
+}
+
 /// Text for XML and HTML, between tags and in attributes.
 pub fn escape_markup(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -134,6 +161,19 @@ mod tests {
     fn base64_lines_have_76_characters() {
         assert_eq!(base64_lines(&[0; 58]), format!("{}\r\nAA==\r\n", "A".repeat(76)));
         assert_eq!(base64_lines(b""), "");
+    }
+
+    #[test]
+    fn parameters_read_back_with_short_lines() {
+        for value in
+            ["a.pdf", "due parole.pdf", "a\"b\\c", "perché.pdf", "=?x?q?y?=", &"è".repeat(120), &"a".repeat(300)]
+        {
+            let field = format!("Content-Disposition: attachment{}\r\n\r\n", parameter("filename", value));
+            assert!(field.is_ascii() && field.lines().all(|line| line.len() <= 78), "{field}");
+            let read = Header::read(field.as_bytes()).content_disposition();
+            assert_eq!(read.parameter("filename"), Some(value), "{field}");
+        }
+        assert_eq!(parameter("name", "a.pdf"), ";\r\n name=\"a.pdf\"");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::ops::Range;
 use mail_parser::{HeaderValue, MessageParser};
 use memchr::memchr;
 
+use crate::message::parameters::continued;
+
 /// One header field: octet ranges of the message it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -122,11 +124,10 @@ impl<'a> Header<'a> {
             Some(subtype) => format!("{}/{}", value.ctype(), subtype),
             None => value.ctype().to_owned(),
         };
-        let parameters = value.attributes().unwrap_or_default();
-        Some(ContentType {
-            kind: kind.to_ascii_lowercase(),
-            parameters: parameters.iter().map(|one| (one.name.to_ascii_lowercase(), one.value.to_string())).collect(),
-        })
+        let mut parameters = continued(self.first(name)?.raw_value());
+        let others = value.attributes().unwrap_or_default();
+        parameters.extend(others.iter().map(|one| (one.name.to_ascii_lowercase(), one.value.to_string())));
+        Some(ContentType { kind: kind.to_ascii_lowercase(), parameters })
     }
 }
 

@@ -88,7 +88,7 @@ impl Entity {
     /// The parts of a multipart entity, in order; preamble and epilogue are passed over.
     pub fn parts(&self) -> Result<Vec<Entity>, BrokenMultipart> {
         let ranges = self.part_ranges()?;
-        Ok(ranges.into_iter().map(|range| Self::at_depth(self.data.slice(range), self.depth + 1)).collect())
+        Ok(ranges.into_iter().map(|range| self.part(range)).collect())
     }
 
     /// The parts of an entity that is multipart and whole, the entity itself otherwise.
@@ -97,6 +97,11 @@ impl Entity {
             return vec![self.clone()];
         }
         self.parts().unwrap_or_else(|_| vec![self.clone()])
+    }
+
+    /// The part that lies in one of [`Entity::part_ranges`].
+    pub fn part(&self, range: Range<usize>) -> Entity {
+        Self::at_depth(self.data.slice(range), self.depth + 1)
     }
 
     /// Where each part lies in [`Entity::whole`].

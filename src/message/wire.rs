@@ -20,6 +20,16 @@ pub const ANOMALY_SUBJECT: &str = "ANOMALIA MESSAGGIO:";
 /// What stands before the sender in the display name of an envelope (§3.1.5).
 pub const ON_BEHALF_OF: &str = "Per conto di: ";
 
+/// What an ordinary sender is told by mailboxes that take no ordinary mail; he may know no Italian.
+pub const ONLY_CERTIFIED_MAIL: &str =
+    "la casella accetta solo posta certificata / this mailbox accepts certified mail (PEC) only";
+/// What an ordinary sender is told whose message is infected; the virus follows.
+pub const INFECTED_MAIL: &str = "il messaggio contiene un virus / the message contains a virus";
+/// The name of an attached message that has none, in a brief receipt (§3.3.2.2).
+pub const UNNAMED_MESSAGE: &str = "messaggio.eml";
+/// What stands behind the name of a part whose hash takes its place (§3.3.2.2).
+pub const HASH_SUFFIX: &str = ".hash";
+
 /// The kinds of certified message, as the `tipo` of the certification data tells them apart (§4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -151,6 +161,11 @@ pub fn recipient_token(kind: RecipientType) -> &'static str {
         RecipientType::Certified => "certificato",
         RecipientType::External => "esterno",
     }
+}
+
+/// What a `tipo` of `destinatari` means; `None` for an unknown one.
+pub fn recipient_from_token(token: &str) -> Option<RecipientType> {
+    [RecipientType::Certified, RecipientType::External].into_iter().find(|kind| recipient_token(*kind) == token)
 }
 
 /// What stands behind a recipient in the acceptance's text (§3.1.4).

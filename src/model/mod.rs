@@ -3,14 +3,18 @@
 //! Nothing here reads a clock, a socket or a file.
 
 pub(crate) mod address;
+mod mailbox_table;
 mod msgid;
+mod ordinary_policy;
 mod provider;
 mod receipt_type;
 mod recipient;
 mod temporal_reference;
 
 pub use address::{Address, Domain, InvalidAddress};
+pub use mailbox_table::{MailboxTable, MailboxTableError};
 pub use msgid::{InvalidMsgid, Msgid, PecMsgid};
+pub use ordinary_policy::OrdinaryPolicy;
 pub use provider::Provider;
 pub use receipt_type::ReceiptType;
 pub use recipient::{Recipient, RecipientType};

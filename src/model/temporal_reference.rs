@@ -1,6 +1,6 @@
 //! The one time of one operation and its format for users (§4.1, §4.2).
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
 use std::sync::LazyLock;
 
 /// Legal Italian time. The zone database is compiled in, so the lookup cannot fail on a machine without one.
@@ -19,9 +19,20 @@ impl TemporalReference {
         TemporalReference(seconds.clamp(first, last))
     }
 
+    /// The first instant of a day, legal Italian time; a day that no calendar here can show becomes the nearest that can.
+    pub fn beginning(day: Date) -> Self {
+        let begins = day.to_zoned(ROME.clone()).map(|begins| begins.timestamp().as_second());
+        Self::from_unix(begins.unwrap_or(if day.year() > 0 { i64::MAX } else { i64::MIN }))
+    }
+
     /// Seconds since 1970-01-01 00:00 UTC.
     pub fn unix(self) -> i64 {
         self.0
+    }
+
+    /// The day, legal Italian time.
+    pub fn date(self) -> Date {
+        self.zoned().date()
     }
 
     /// `dd/mm/yyyy`, legal Italian time (§4.2).
@@ -60,9 +71,19 @@ mod tests {
             (summer.day(), summer.time(), summer.zone()),
             ("15/07/2024".into(), "10:30:45".into(), "+0200".into())
         );
+        assert_eq!(summer.date().to_string(), "2024-07-15");
         assert_eq!(summer.date_field(), "Mon, 15 Jul 2024 10:30:45 +0200");
         let winter = TemporalReference::from_unix(1_705_311_045);
         assert_eq!((winter.time(), winter.zone()), ("10:30:45".into(), "+0100".into()));
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_in_rome() {
+        let begins = |text: &str| TemporalReference::beginning(text.parse().unwrap());
+        assert_eq!(begins("2024-07-15").unix(), 1_720_994_400);
+        assert_eq!(begins("2024-01-15").unix(), 1_705_273_200);
+        assert_eq!(begins("9999-12-31").unix(), TemporalReference::from_unix(i64::MAX).unix());
+        assert_eq!(begins("-9999-01-01").unix(), TemporalReference::from_unix(i64::MIN).unix());
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::access_point::Limits;
+use crate::access_point::{Limits, ReceiptDefaults};
 use crate::directory::Directory;
 use crate::identity::SenderMap;
-use crate::incoming_point::Standards;
+use crate::incoming_point::{OrdinaryMail, Standards};
 use crate::message::body::{Signed, Unsigned};
 use crate::model::{Address, Provider, TemporalReference};
 use crate::smime::{Sha1Policy, Signer, SigningError, Trust};
+use crate::transaction::Timeouts;
 
 /// This provider with everything it knows: configuration, key, directory.
 pub struct Current {
@@ -19,6 +20,9 @@ pub struct Current {
     pub directory: Directory,
     pub senders: SenderMap,
     pub limits: Limits,
+    pub receipts: ReceiptDefaults,
+    pub ordinary: OrdinaryMail,
+    pub timeouts: Timeouts,
 }
 
 impl Current {

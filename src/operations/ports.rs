@@ -3,12 +3,16 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::legal_log::{Entry, Recorded};
 use bytes::Bytes;
 
 use crate::message::Pieces;
-use crate::model::{PecMsgid, TemporalReference};
+use crate::model::{Address, PecMsgid, TemporalReference};
+use crate::transaction::Progress;
+use crate::virus::{Place, Verdict, VirusName};
 
 /// The event log (§2.3). A fact is told to anybody only after `record` returned it.
 pub trait EventLog: Send + Sync + 'static {
@@ -31,6 +35,43 @@ pub struct LogError {
     pub call: &'static str,
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// The watch over accepted transactions (§3.1.6), kept in step with the event log in its own commits.
+pub trait Watch: Send + Sync + 'static {
+    /// Some of the recipients of this progress whose transactions were accepted at or before an instant, in order of
+    /// acceptance: the first ones, or those that come after another.
+    fn open(
+        &self,
+        progress: Progress,
+        until: TemporalReference,
+        after: Option<Watched>,
+    ) -> impl Future<Output = Result<Vec<Watched>, LogError>> + Send;
+
+    /// The earliest acceptance among the recipients of this progress.
+    fn earliest(&self, progress: Progress) -> impl Future<Output = Result<Option<TemporalReference>, LogError>> + Send;
+
+    /// Makes those notices durable that are still owed in the instant of the commit, and returns them.
+    fn record_owed(&self, notices: Vec<Entry>) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
+
+    /// Some of the notices that are recorded and not marked as sent, in order of recording, after a place in the log.
+    fn unsent(&self, after: i64) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
+
+    /// Remembers that the notice at this place in the log was sent.
+    fn mark_sent(&self, sequence: i64) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// Returns when a transaction was accepted since the last call returned.
+    fn accepted(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A recipient that may be owed a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    pub id: PecMsgid,
+    /// In lower case.
+    pub recipient: Address,
+    pub accepted: TemporalReference,
+    pub progress: Progress,
 }
 
 /// A message on its way to another server.
@@ -88,6 +129,20 @@ pub trait Mailboxes: Send + Sync + 'static {
     ///
     /// A fault before the server answered for a recipient (no connection, connection lost) is a 4xx reply for it.
     fn deliver(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send;
+
+    /// Asks whether it would take a message now, and hands over nothing; replies as with [`Mailboxes::deliver`].
+    fn would_take(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send;
+}
+
+/// The hop and the incoming milter share the connections to one server.
+impl<M: Mailboxes> Mailboxes for Arc<M> {
+    fn deliver(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send {
+        M::deliver(self, mail)
+    }
+
+    fn would_take(&self, mail: &Mail) -> impl Future<Output = Vec<Reply>> + Send {
+        M::would_take(self, mail)
+    }
 }
 
 /// The way back into Postfix, past the milters.
@@ -115,4 +170,42 @@ pub trait Instruments: Send + Sync + 'static {
 
     /// 128 bits that nobody can foretell.
     fn chance(&self) -> u128;
+}
+
+/// What a port answers that is held as a `dyn` value.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The virus scanner (clamd).
+pub trait Scanner: Send + Sync + 'static {
+    /// Looks at a whole message. After an error nothing is known of it.
+    fn scan<'a>(&'a self, message: &'a Pieces) -> Pending<'a, Result<Verdict, ScanFault>>;
+}
+
+/// There is no verdict: answer 4xx.
+#[derive(Debug, thiserror::Error)]
+#[error("not scanned for viruses")]
+pub struct ScanFault(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// The store of infected messages (§2.2.4).
+pub trait VirusStore: Send + Sync + 'static {
+    /// Makes a message durable, with what is known of it; kept again it is the same one. Returns its name in the store.
+    fn keep<'a>(&'a self, message: &'a Pieces, about: &'a Infected) -> Pending<'a, Result<String, StoreFault>>;
+}
+
+/// An infected message was not stored: answer 4xx, tell nobody.
+#[derive(Debug, thiserror::Error)]
+#[error("the infected message could not be stored")]
+pub struct StoreFault(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// What the store keeps beside an infected message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Infected {
+    /// The same in every attempt at the same message.
+    pub at: TemporalReference,
+    pub place: Place,
+    pub id: PecMsgid,
+    pub queue_id: String,
+    pub sender: String,
+    pub recipients: Vec<String>,
+    pub virus: VirusName,
 }

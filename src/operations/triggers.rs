@@ -12,15 +12,21 @@ pub enum Trigger {
     Acceptance,
     /// Record and tell the take-charge (§3.2.1).
     TakeCharge,
+    /// Record and tell the failures that Postfix's own bounce reports (§3.3.3).
+    NonDelivery,
+    /// Record and tell what another provider's virus detection means for our user (§3.2.4).
+    VirusDetection,
 }
 
 impl Trigger {
-    const ALL: [Self; 2] = [Self::Acceptance, Self::TakeCharge];
+    const ALL: [Self; 4] = [Self::Acceptance, Self::TakeCharge, Self::NonDelivery, Self::VirusDetection];
 
     pub fn address(self) -> &'static str {
         match self {
             Self::Acceptance => "accettazione@pec-milter.invalid",
             Self::TakeCharge => "presa-in-carico@pec-milter.invalid",
+            Self::NonDelivery => "mancata-consegna@pec-milter.invalid",
+            Self::VirusDetection => "rilevazione-virus@pec-milter.invalid",
         }
     }
 

@@ -1,7 +1,7 @@
 //! One provider's pec-milter: its configuration file and its process.
 //!
 //! It runs as `nobody` with the group of Postfix, so it can neither read other services' files nor the mailboxes.
-//! It is ready when its three sockets accept; when it ends before, the error holds what it said.
+//! It is ready when its four sockets accept; when it ends before, the error holds what it said.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -47,7 +47,7 @@ pub struct Daemon {
     state: PathBuf,
     log: PathBuf,
     pid_file: PathBuf,
-    sockets: [PathBuf; 3],
+    sockets: [PathBuf; 4],
     process: Mutex<Option<Child>>,
 }
 
@@ -75,7 +75,7 @@ impl Daemon {
             state,
             log: site.folder.join("pec-milter.log"),
             pid_file: site.folder.join("pec-milter.pid"),
-            sockets: ["access", "incoming", "lmtp"].map(|name| sockets.join(name)),
+            sockets: ["access", "incoming", "bounces", "lmtp"].map(|name| sockets.join(name)),
             process: Mutex::new(None),
         })
     }
@@ -256,6 +256,7 @@ ldif = {ldif:?}
 [listen]
 access = \"unix:{sockets}/access\"
 incoming = \"unix:{sockets}/incoming\"
+bounces = \"unix:{sockets}/bounces\"
 lmtp = \"unix:{sockets}/lmtp\"
 socket_group = \"postfix\"
 
@@ -267,6 +268,9 @@ lmtp = \"unix:{folder}/run/lmtp\"
 
 [log]
 database = \"{folder}/pec/log.sqlite\"
+
+[virus]
+store = \"{folder}/pec/virus\"
 ",
         name = provider.name,
         sending_address = provider.sending_address,

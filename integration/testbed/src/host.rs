@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
+use crate::clamd::Clamd;
 use crate::daemon::{Daemon, Provider};
 use crate::dovecot::Dovecot;
 use crate::mailbox;
@@ -68,6 +69,7 @@ pub struct Host {
     daemon: Option<Daemon>,
     postfix: Postfix,
     dovecot: Dovecot,
+    clamd: Option<Clamd>,
 }
 
 impl Host {
@@ -77,20 +79,27 @@ impl Host {
         daemon: Option<Daemon>,
         postfix: Postfix,
         dovecot: Dovecot,
+        clamd: Option<Clamd>,
     ) -> Self {
-        Host { site, provider, daemon, postfix, dovecot }
+        Host { site, provider, daemon, postfix, dovecot, clamd }
     }
 
     pub(crate) fn start(&self) -> Result<()> {
         // Postfix makes the folder in which Dovecot puts its sockets, and Dovecot takes what pec-milter delivers.
         self.start_postfix()?;
         self.start_dovecot()?;
+        self.clamd.iter().try_for_each(Clamd::start)?;
         self.daemon.iter().try_for_each(Daemon::start)
     }
 
     /// The provider's pec-milter.
     pub fn daemon(&self) -> Result<&Daemon> {
         self.daemon.as_ref().with_context(|| format!("{} is not a provider", self.site.domain))
+    }
+
+    /// The provider's virus scanner.
+    pub fn clamd(&self) -> Result<&Clamd> {
+        self.clamd.as_ref().with_context(|| format!("{} has no virus scanner", self.site.domain))
     }
 
     /// The whole address of a user named by the part before the `@`.
@@ -240,7 +249,7 @@ impl Host {
 
     /// The last lines of all logs of this host.
     pub fn logs(&self) -> String {
-        ["postfix.log", "dovecot.log", "pec-milter.log"]
+        ["postfix.log", "dovecot.log", "pec-milter.log", "clamd.log"]
             .into_iter()
             .filter_map(|name| {
                 let text = fs::read(self.site.folder.join(name)).ok()?;

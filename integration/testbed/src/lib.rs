@@ -7,6 +7,7 @@
 //! waits for time to pass, only for a condition ([`wait`]).
 #![forbid(unsafe_code)]
 
+pub mod clamd;
 mod daemon;
 mod dovecot;
 pub mod foreign;

@@ -47,7 +47,7 @@ impl Postfix {
 
         let shipped = repository().join("postfix-conf");
         let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
-        let main = [site_values(site, neighbours), read(shipped.join("main.cf"))?, extra.to_owned()].join("\n");
+        let main = [site_values(site, neighbours), read(shipped.join("main.cf"))?].join("\n");
         fs::write(configuration.join("main.cf"), main)?;
         let master = configuration.join("master.cf");
         fs::write(&master, read(DEBIAN_MASTER.into())?)?;
@@ -57,12 +57,19 @@ impl Postfix {
             pid_file: site.spool().join("pid/master.pid"),
             start_log: site.folder.join("postfix-start.log"),
         };
-        postfix.postconf("-MX", &["smtp/inet".to_owned()])?;
+        postfix.postconf("-MX", &["smtp/inet".to_owned(), "pickup/unix".to_owned()])?;
         fs::write(&master, [read(master.clone())?, read(shipped.join("master.cf"))?].join("\n"))?;
         if !site.certified {
             let milters = ["smtp", "submission", "submissions"].map(|name| format!("{name}/inet/smtpd_milters="));
             postfix.postconf("-P", &milters)?;
-            postfix.postconf("-e", &["virtual_transport=lmtp:unix:private/dovecot-lmtp".to_owned()])?;
+            let without = ["virtual_transport=lmtp:unix:private/dovecot-lmtp", "non_smtpd_milters="];
+            postfix.postconf("-e", &without.map(str::to_owned))?;
+        }
+        // Not appended: Postfix warns of every name that stands there twice, and postlogd, which cannot log its own warnings
+        // while the first services fill its socket with theirs, would wait for itself.
+        let extra = settings(extra);
+        if !extra.is_empty() {
+            postfix.postconf("-e", &extra)?;
         }
         postfix
             .postconf("-F", &PORTS.map(|(service, port)| format!("{service}/inet/service={}:{port}", site.address)))?;
@@ -121,6 +128,18 @@ impl Postfix {
     }
 }
 
+/// The lines of main.cf, each with those that continue it.
+fn settings(lines: &str) -> Vec<String> {
+    let mut settings: Vec<String> = Vec::new();
+    for line in lines.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        match settings.last_mut() {
+            Some(setting) if line.starts_with([' ', '\t']) => setting.push_str(line),
+            _ => settings.push(line.to_owned()),
+        }
+    }
+    settings
+}
+
 /// What `postfix-conf/site.cf` leaves to the administrator, and what a machine with several Postfixes needs.
 fn site_values(site: &Site, neighbours: &[&Site]) -> String {
     let routes: Vec<_> = neighbours
@@ -140,6 +159,7 @@ virtual_mailbox_domains = {domain}
 smtpd_tls_chain_files = {key}, {certificate}
 smtp_tls_CAfile = {ca}
 site_transport_maps = {routes}
+site_disabled_mailboxes =
 smtp_tls_policy_maps = {policies}
 
 queue_directory = {spool}
@@ -172,4 +192,14 @@ maximal_backoff_time = 2s
         folder = site.folder.display(),
         address = site.address,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_begins_with_a_blank_continues_the_one_before() {
+        assert_eq!(settings("# x\na = 1,\n\t2\n\nb = 3\n"), ["a = 1,\t2", "b = 3"]);
+    }
 }

@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Group, Pid, User};
 
-/// Names in `/proc/PID/comm` of the daemons that a testbed starts: Postfix, Dovecot and pec-milter.
-const DAEMONS: [&str; 3] = ["master", "dovecot", "pec-milter"];
+/// Names in `/proc/PID/comm` of the daemons that a testbed starts: Postfix, Dovecot, pec-milter and ClamAV.
+const DAEMONS: [&str; 4] = ["master", "dovecot", "pec-milter", "clamd"];
 
 /// How long a daemon may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);

@@ -52,6 +52,13 @@ impl Referee {
         findings(command)
     }
 
+    /// The findings about a brief receipt beside the original that it is about, or beside its envelope.
+    pub fn compare_brief(&self, original: &Path, receipt: &Path) -> Result<Vec<String>> {
+        let mut command = Command::new("python3");
+        command.arg(&self.program).arg("--compare-brief").arg(original).arg(receipt);
+        findings(command)
+    }
+
     fn command(&self, ca: &Path) -> Command {
         let mut command = Command::new("python3");
         command.arg(&self.program).arg("--ca").arg(ca);

@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
 
+use crate::clamd::Clamd;
 use crate::daemon::{Daemon, Provider};
 use crate::dovecot::Dovecot;
 use crate::host::{Host, Site, User};
@@ -37,6 +38,8 @@ struct Planned {
     postfix: String,
     dovecot: String,
     daemon: String,
+    /// Lines for its clamd, if it has one.
+    clamd: Option<String>,
 }
 
 impl Plan {
@@ -79,22 +82,29 @@ impl Plan {
         self
     }
 
+    /// Gives the provider planned last a virus scanner that knows the EICAR pattern; the lines end its clamd.conf.
+    pub fn with_clamd(mut self, lines: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.clamd = Some(lines.to_owned()));
+        self
+    }
+
     /// Starts all of it, and returns when every host serves.
     pub fn start(self) -> Result<Testbed> {
         Testbed::start(self)
     }
 
-    /// Starts all of it for one test. A failure shows the logs of every host, and keeps the files if PEC_KEEP=1.
+    /// Starts all of it for one test, and audits all event logs after it. A failure shows the logs of every host, and
+    /// keeps the files if PEC_KEEP=1.
     pub fn test(self, body: impl FnOnce(&Testbed) -> Result<()>) {
         let testbed = self.start().unwrap_or_else(|error| panic!("{error:#}"));
         // The panic happens while the testbed lives, which is how it knows of the failure.
-        body(&testbed).unwrap_or_else(|error| panic!("{error:#}"));
+        body(&testbed).and_then(|()| testbed.audit()).unwrap_or_else(|error| panic!("{error:#}"));
     }
 
     fn host(mut self, name: &str, users: &[&str], certified: bool) -> Self {
         let [postfix, dovecot, daemon] = [(); 3].map(|()| String::new());
         let users = users.iter().map(|&user| user.to_owned()).collect();
-        self.hosts.push(Planned { name: name.to_owned(), users, certified, postfix, dovecot, daemon });
+        self.hosts.push(Planned { name: name.to_owned(), users, certified, postfix, dovecot, daemon, clamd: None });
         self
     }
 }
@@ -138,11 +148,15 @@ impl Testbed {
             let neighbours: Vec<_> = sites.iter().filter(|other| other.domain != site.domain).collect();
             let postfix = Postfix::configure(site, &neighbours, &planned.postfix)?;
             let dovecot = Dovecot::configure(site, &planned.dovecot)?;
+            let clamd = planned.clamd.as_ref().map(|lines| Clamd::configure(&site.folder, lines)).transpose()?;
+            let scanner = clamd.as_ref().map(Clamd::settings).unwrap_or_default();
+            // The scanner's key goes to the end of the settings, into their last section, [virus].
+            let toml = [scanner, planned.daemon.clone()].concat();
             let daemon = provider
                 .as_ref()
-                .map(|provider| Daemon::configure(site, provider, &plan.program, &planned.daemon))
+                .map(|provider| Daemon::configure(site, provider, &plan.program, &toml))
                 .transpose()?;
-            let host = Host::new(site.clone(), provider, daemon, postfix, dovecot);
+            let host = Host::new(site.clone(), provider, daemon, postfix, dovecot, clamd);
             host.start().with_context(|| format!("{} does not start", site.domain))?;
             testbed.hosts.push(host);
         }
@@ -176,6 +190,15 @@ impl Testbed {
     pub fn wait_for_empty_queues(&self) -> Result<()> {
         // Once more: a notification may go back to a host that was found empty. None causes a further message.
         self.hosts.iter().chain(&self.hosts).try_for_each(Host::wait_for_empty_queue)
+    }
+
+    /// Nothing that an auditor would object to may stand in the event log of any provider.
+    pub fn audit(&self) -> Result<()> {
+        for host in self.hosts.iter().filter(|host| host.site.certified) {
+            let (is_sound, said) = host.daemon()?.command(&["log", "audit"])?;
+            ensure!(is_sound, "the audit of {} finds:\n{said}", host.site.domain);
+        }
+        Ok(())
     }
 
     /// The last lines of all logs.

@@ -8,8 +8,8 @@ use indymilter::{ActionError, ContextActions, EomActions};
 
 use crate::crash;
 use crate::message::header::Header;
-use crate::operations::Replacement;
 use crate::operations::triggers::Trigger;
+use crate::operations::{NewEnvelope, Replacement};
 
 /// A header field to be deleted: its name and its place among the fields of that name, from 1.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,8 +18,13 @@ struct Deletion {
     place: i32,
 }
 
-/// Puts a message in the place of another.
-pub async fn replace(actions: &EomActions, old: &Header<'_>, new: &Replacement) -> Result<(), ActionError> {
+/// Puts a message in the place of another, whose forward paths were `recipients`.
+pub async fn replace(
+    actions: &EomActions,
+    old: &Header<'_>,
+    recipients: &[String],
+    new: &Replacement,
+) -> Result<(), ActionError> {
     for Deletion { name, place } in deletions(old, new.inherited) {
         actions.change_header(name, place, None::<String>).await?;
     }
@@ -30,7 +35,24 @@ pub async fn replace(actions: &EomActions, old: &Header<'_>, new: &Replacement) 
     for piece in new.message.body.iter() {
         actions.replace_body(piece).await?;
     }
+    if let Some(envelope) = &new.envelope {
+        readdress(actions, recipients, envelope).await?;
+    }
     add_triggers(actions, &new.triggers).await
+}
+
+/// Makes the SMTP envelope, whose forward paths were `old`, into a new one.
+pub async fn readdress(actions: &EomActions, old: &[String], new: &NewEnvelope) -> Result<(), ActionError> {
+    if let Some(sender) = &new.sender {
+        actions.change_sender(format!("<{sender}>"), None::<String>).await?;
+    }
+    for recipient in missing(old, &new.recipients) {
+        actions.delete_recipient(format!("<{recipient}>")).await?;
+    }
+    for recipient in missing(&new.recipients, old) {
+        actions.add_recipient(format!("<{recipient}>")).await?;
+    }
+    Ok(())
 }
 
 /// Adds the recipients that make the hop do its work.
@@ -40,6 +62,20 @@ pub async fn add_triggers(actions: &EomActions, triggers: &[Trigger]) -> Result<
         actions.add_recipient(format!("<{}>", trigger.address())).await?;
     }
     Ok(())
+}
+
+/// The addresses of one list that another lacks, as they are spelt. Postfix compares without case as well.
+fn missing<'a>(list: &'a [String], other: &[String]) -> Vec<&'a str> {
+    let is_there = |address: &&String| other.iter().any(|one| one.eq_ignore_ascii_case(address));
+    list.iter().filter(|address| !is_there(address)).map(String::as_str).collect()
+}
+
+/// Puts one trigger in the place of all recipients.
+pub async fn redirect(actions: &EomActions, recipients: &[String], trigger: Trigger) -> Result<(), ActionError> {
+    for recipient in recipients {
+        actions.delete_recipient(format!("<{recipient}>")).await?;
+    }
+    add_triggers(actions, &[trigger]).await
 }
 
 /// All fields but the inherited ones, the last of each name first, so that places stay valid while they are deleted.
@@ -68,5 +104,13 @@ mod tests {
         let old = Header::read(b"X: 1\r\nTo: a\r\nx: 2\r\nSubject: s\r\n\r\n");
         let expected = [("Subject", 1), ("x", 2), ("X", 1)].map(|(name, place)| Deletion { name: name.into(), place });
         assert_eq!(deletions(&old, &["To"]), expected);
+    }
+
+    #[test]
+    fn a_recipient_that_stays_is_neither_deleted_nor_added() {
+        let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let (old, new) = (list(&["a@x.example", "B@x.example", "a@x.example"]), list(&["b@x.example", "c@x.example"]));
+        assert_eq!(missing(&old, &new), ["a@x.example", "a@x.example"]);
+        assert_eq!(missing(&new, &old), ["c@x.example"]);
     }
 }

@@ -11,35 +11,38 @@ use tracing::{error, info, warn};
 
 use super::conversation::{Conversation, Submitter, Untransferable, path};
 use super::{Milter, Role, apply};
-use crate::access_point::{DialogueRefusal, Login, Submission, check_recipient, check_sender};
+use crate::access_point::{DialogueRefusal, Login, check_recipient, check_sender};
 use crate::crash;
-use crate::incoming_point::Arrival;
 use crate::message::defect::Defect;
 use crate::message::header::Header;
 use crate::model::Address;
-use crate::operations::ports::Instruments;
-use crate::operations::receive::{Reception, receive};
-use crate::operations::submit::{NotSubmitted, submit};
-use crate::operations::triggers::internal_domain;
-use crate::smime::SigningError;
+use crate::operations::causes;
+use crate::operations::ports::{Instruments, Mailboxes, Reply};
+use crate::operations::receive::{Incoming, NotReceived, Reception, receive};
+use crate::operations::report::{Redirection, redirect};
+use crate::operations::submit::{NotSubmitted, Outgoing, submit};
+use crate::operations::triggers::{Trigger, internal_domain};
 
-/// indymilter takes at most 32 lines in a reply; Postfix logs the first.
+/// indymilter takes at most 32 lines in a reply, each of up to 980 octets; Postfix logs the first.
 const MOST_REPLY_LINES: usize = 16;
+const LONGEST_REPLY_LINE: usize = 400;
 
 /// Why a message cannot be dealt with now.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error("Postfix handed over no message: the milter conversation is out of step")]
     NoConversation,
-    #[error("the worker thread ended before its work was done")]
-    Worker(#[from] tokio::task::JoinError),
-    #[error("the message could not be signed: {0}")]
-    Signing(#[from] SigningError),
+    #[error(transparent)]
+    NotSubmitted(#[from] NotSubmitted),
+    #[error(transparent)]
+    NotReceived(#[from] NotReceived),
+    #[error("Postfix's own report cannot be taken over whole: {0:?}")]
+    Untransferable(Untransferable),
     #[error("Postfix did not take an edit: {0}")]
     Edit(#[from] ActionError),
 }
 
-pub fn callbacks<T: Instruments + Clone>(milter: Arc<Milter<T>>) -> Callbacks<Conversation> {
+pub fn callbacks<M: Mailboxes, T: Instruments + Clone>(milter: Arc<Milter<M, T>>) -> Callbacks<Conversation> {
     let (at_mail, at_rcpt, at_body, at_eom) = (milter.clone(), milter.clone(), milter.clone(), milter);
     Callbacks::new()
         .on_negotiate(|context, _, offered| Box::pin(std::future::ready(negotiate(context, offered))))
@@ -58,8 +61,12 @@ pub fn callbacks<T: Instruments + Clone>(milter: Arc<Milter<T>>) -> Callbacks<Co
 }
 
 fn negotiate(context: &mut NegotiateContext<Conversation>, offered: ProtoOpts) -> Status {
-    context.requested_actions |=
-        Actions::ADD_HEADER | Actions::CHANGE_HEADER | Actions::REPLACE_BODY | Actions::ADD_RCPT;
+    context.requested_actions |= Actions::ADD_HEADER
+        | Actions::CHANGE_HEADER
+        | Actions::REPLACE_BODY
+        | Actions::CHANGE_SENDER
+        | Actions::ADD_RCPT
+        | Actions::DELETE_RCPT;
     let needed = ProtoOpts::LEADING_SPACE | ProtoOpts::NOREPLY_HEADER | ProtoOpts::NOREPLY_BODY;
     if !offered.contains(needed) {
         error!("Postfix is too old or milter_protocol is below 6: headers could not be kept as they are");
@@ -79,10 +86,10 @@ fn header(context: &mut Context<Conversation>, name: &CStr, value: &CStr) -> Sta
     Status::Noreply
 }
 
-impl<T: Instruments + Clone> Milter<T> {
+impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
     fn mail(&self, context: &mut Context<Conversation>, arguments: &[CString]) -> Status {
         let sender = arguments.first().map(|argument| path(argument.to_bytes())).unwrap_or_default();
-        if self.role == Role::Incoming {
+        if self.role != Role::Access {
             context.data = Some(Conversation::new(sender, None));
             return Status::Continue;
         }
@@ -109,6 +116,10 @@ impl<T: Instruments + Clone> Milter<T> {
         let (Some(conversation), Some(internal)) = (&mut context.data, internal_domain()) else {
             return Status::Tempfail;
         };
+        if self.role == Role::Bounces {
+            conversation.recipients.push(recipient);
+            return Status::Continue;
+        }
         match check_recipient(&recipient, &internal) {
             // What is no address for us may be one for Postfix: ordinary mail has odd ones.
             Err(refusal @ DialogueRefusal::InvalidAddress(_)) if self.role == Role::Access => {
@@ -139,10 +150,12 @@ impl<T: Instruments + Clone> Milter<T> {
         let result = match self.role {
             Role::Access => self.submission(context, &queue_id).await,
             Role::Incoming => self.arrival(context, &queue_id).await,
+            Role::Bounces => self.report(context, &queue_id).await,
         };
         crash::point("eom-after");
         result.unwrap_or_else(|fault| {
-            error!(queue_id, %fault, "message not accepted for now, the client will try again");
+            let fault = causes(&fault);
+            error!(queue_id, fault, "message not accepted for now, the client will try again");
             Status::Tempfail
         })
     }
@@ -161,24 +174,16 @@ impl<T: Instruments + Clone> Milter<T> {
                 recipients.push(recipient);
             }
         }
-        let (current, instruments, original) = (self.current.now(), self.instruments.clone(), message.clone());
-        let (author, count) = (sender.clone(), recipients.len());
-        let submitted = tokio::task::spawn_blocking(move || {
-            let submission = Submission { sender: &sender, recipients: &recipients, message: &original };
-            submit(&current, &submission, instruments.chance(), instruments.now())
-        });
-        match submitted.await? {
-            Ok(replacement) => {
-                apply::replace(&context.actions, &Header::read(&message), &replacement).await?;
-                info!(queue_id, login, sender = %author, summary = %replacement.summary, "submission");
-                Ok(Status::Accept)
-            }
-            Err(NotSubmitted::Refused(defects)) => {
-                warn!(queue_id, login, sender = %author, recipients = count, ?defects, "submission refused by the formal checks");
-                Ok(refuse_defects(&mut context.reply, &defects))
-            }
-            Err(NotSubmitted::Signing(error)) => Err(error.into()),
+        let author = sender.clone();
+        let outgoing = Outgoing { queue_id: queue_id.to_owned(), sender, recipients, message: message.clone() };
+        let replacement = submit(self.current.now(), &self.viruses, &self.instruments, outgoing).await?;
+        apply::replace(&context.actions, &Header::read(&message), &conversation.recipients, &replacement).await?;
+        let summary = &replacement.summary;
+        match &replacement.envelope {
+            None => info!(queue_id, login, sender = %author, %summary, "submission"),
+            Some(_) => warn!(queue_id, login, sender = %author, %summary, "submission refused by the formal checks"),
         }
+        Ok(Status::Accept)
     }
 
     async fn arrival(&self, context: &mut EomContext<Conversation>, queue_id: &str) -> Result<Status, Fault> {
@@ -187,25 +192,51 @@ impl<T: Instruments + Clone> Milter<T> {
             Ok(message) => message,
             Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, "-", defect)),
         };
-        let (current, instruments, received) = (self.current.now(), self.instruments.clone(), message.clone());
-        let sender = conversation.sender.clone();
-        let reception = tokio::task::spawn_blocking(move || {
-            let Conversation { sender, recipients, .. } = &conversation;
-            let arrival = Arrival { sender, recipients, message: &received };
-            receive(&current, &arrival, instruments.chance(), instruments.now())
-        });
-        let summary = match reception.await?? {
-            Reception::Pass { trigger, summary } => {
+        let Conversation { sender, recipients, .. } = conversation;
+        let incoming = Incoming {
+            queue_id: queue_id.to_owned(),
+            sender: sender.clone(),
+            recipients: recipients.clone(),
+            message: message.clone(),
+        };
+        let reception =
+            receive(self.current.now(), &self.mailboxes, &self.viruses, &self.instruments, incoming).await?;
+        let summary = match reception {
+            Reception::Pass { trigger, envelope, summary } => {
+                if let Some(envelope) = envelope {
+                    apply::readdress(&context.actions, &recipients, &envelope).await?;
+                }
                 apply::add_triggers(&context.actions, trigger.as_slice()).await?;
                 summary
             }
             Reception::Replace(replacement) => {
-                apply::replace(&context.actions, &Header::read(&message), &replacement).await?;
+                apply::replace(&context.actions, &Header::read(&message), &recipients, &replacement).await?;
                 replacement.summary
+            }
+            Reception::Refuse(replies) => {
+                warn!(queue_id, %sender, ?recipients, ?replies, "ordinary mail refused");
+                return Ok(refuse_all(&mut context.reply, &replies));
             }
         };
         info!(queue_id, %sender, %summary, "reception");
         Ok(Status::Accept)
+    }
+
+    async fn report(&self, context: &mut EomContext<Conversation>, queue_id: &str) -> Result<Status, Fault> {
+        let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
+        let message = conversation.take_message().map_err(Fault::Untransferable)?;
+        match redirect(&conversation.sender, message) {
+            Redirection::None => Ok(Status::Accept),
+            Redirection::Drop(id) => {
+                info!(queue_id, %id, "a report of Postfix that tells no failure is dropped");
+                Ok(Status::Discard)
+            }
+            Redirection::ToHop(id) => {
+                apply::redirect(&context.actions, &conversation.recipients, Trigger::NonDelivery).await?;
+                info!(queue_id, %id, "a report of Postfix becomes a notice");
+                Ok(Status::Accept)
+            }
+        }
     }
 }
 
@@ -214,10 +245,24 @@ fn refuse(reply: &mut SmtpReply, refusal: &DialogueRefusal) -> Status {
     answer(reply, code, status, vec![refusal.to_string()])
 }
 
-fn refuse_defects(reply: &mut SmtpReply, defects: &[Defect]) -> Status {
-    let mut lines = vec!["messaggio non accettato:".to_owned()];
-    lines.extend(defects.iter().take(MOST_REPLY_LINES).map(Defect::phrase));
-    answer(reply, "550", "5.6.0", lines)
+/// One answer out of the answers of all recipients: the first that asks to try again, or else the first.
+fn refuse_all(reply: &mut SmtpReply, replies: &[Reply]) -> Status {
+    let Some(decisive) = replies.iter().find(|reply| !reply.is_permanent_failure()).or(replies.first()) else {
+        return Status::Tempfail;
+    };
+    let (code, class) = if decisive.is_permanent_failure() { ("550", "5.") } else { ("451", "4.") };
+    let status_and_text = |reply: &Reply| match reply.text.split_once(' ') {
+        Some((status, text)) if is_status(status) => (status.to_owned(), text.to_owned()),
+        _ => (format!("{class}0.0"), reply.text.clone()),
+    };
+    let (status, _) = status_and_text(decisive);
+    let lines = replies.iter().filter(|reply| reply.is_permanent_failure() == decisive.is_permanent_failure());
+    answer(reply, code, &status, lines.take(MOST_REPLY_LINES).map(|reply| status_and_text(reply).1).collect())
+}
+
+/// An enhanced status code (RFC 3463).
+fn is_status(word: &str) -> bool {
+    word.split('.').count() == 3 && word.split('.').all(|number| number.parse::<u16>().is_ok_and(|one| one < 1000))
 }
 
 /// `login` is `-` where nobody logs in.
@@ -233,9 +278,11 @@ fn untransferable(reply: &mut SmtpReply, queue_id: &str, login: &str, defect: Un
 
 /// Sets the reply; a text that no reply can hold leaves Postfix's own.
 fn answer(reply: &mut SmtpReply, code: &str, status: &str, lines: Vec<String>) -> Status {
-    let lines = lines.into_iter().map(|line| line.replace('%', "%%"));
+    let printable = |c: char| if (' '..='~').contains(&c) { c } else { ' ' };
+    let line = |text: String| text.chars().take(LONGEST_REPLY_LINE).map(printable).collect::<String>();
+    let lines = lines.into_iter().map(|text| line(text).replace('%', "%%"));
     if let Err(error) = reply.set_error_reply(code, Some(status), lines) {
         error!(%error, "the text of a refusal could not be set");
     }
-    Status::Reject
+    if code.starts_with('4') { Status::Tempfail } else { Status::Reject }
 }

@@ -31,7 +31,7 @@ pub struct Submitter {
 pub enum Untransferable {
     /// Over the hard limit, in octets.
     TooLarge(usize),
-    /// A header field that Postfix cut.
+    /// A header field that Postfix cut: the message would not pass as it is.
     CutHeader,
 }
 
@@ -42,7 +42,8 @@ impl Conversation {
 
     /// A header field; `value` has its own leading blank and folds with LF (`LEADING_SPACE`).
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
-        if value.len() >= LONGEST_HEADER_FIELD {
+        // In a submission the formal checks find what is left of it too long, and its sender gets a notice.
+        if value.len() >= LONGEST_HEADER_FIELD && self.submitter.is_none() {
             self.defect = Some(Untransferable::CutHeader);
         }
         self.message.extend_from_slice(name);
@@ -117,6 +118,10 @@ mod tests {
         let mut cut = Conversation::default();
         cut.header(b"To", &vec![b'a'; LONGEST_HEADER_FIELD]);
         assert_eq!(cut.take_message(), Err(Untransferable::CutHeader));
+        let submitter = Submitter { login: "a".into(), address: "a@b.example".parse().unwrap() };
+        let mut submission = Conversation::new("a@b.example".into(), Some(submitter));
+        submission.header(b"To", &vec![b'a'; LONGEST_HEADER_FIELD]);
+        assert!(submission.take_message().is_ok());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The two milters: `access` on the submission services (§3.1), `incoming` on port 25 (§3.2).
+//! The three milters: `access` on the submission services (§3.1), `incoming` on port 25 (§3.2), `bounces` for what Postfix
+//! itself reports (§3.3.3).
 //!
 //! `callbacks` translates milter words into the model's, `conversation` collects one message, `apply` turns a decision
 //! into edits. Whatever goes wrong is Tempfail: Postfix answers 4xx and keeps nothing. The milters certify nothing and
@@ -16,22 +17,28 @@ use indymilter::Config;
 use tokio::net::UnixListener;
 
 use crate::operations::current::Handle;
-use crate::operations::ports::Instruments;
+use crate::operations::ports::{Instruments, Mailboxes};
+use crate::operations::virus_guard::VirusGuard;
 
-/// Which of the two milters.
+/// Which of the three milters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Submission by authenticated users.
     Access,
     /// Mail from other hosts.
     Incoming,
+    /// Postfix's own reports about mail it could not deliver.
+    Bounces,
 }
 
 /// What a milter works with.
-pub struct Milter<T> {
+pub struct Milter<M, T> {
     pub role: Role,
     pub current: Handle,
+    /// Asked about what is not certified, so the incoming milter's alone.
+    pub mailboxes: M,
     pub instruments: T,
+    pub viruses: VirusGuard,
     /// The largest message, in octets; Postfix's `message_size_limit` should be larger by the envelope.
     pub message_limit: usize,
 }
@@ -40,9 +47,9 @@ pub struct Milter<T> {
 const MOST_CONNECTIONS: usize = 1000;
 
 /// Serves Postfix's smtpd processes until `shutdown`; messages in work are finished.
-pub async fn serve<T: Instruments + Clone>(
+pub async fn serve<M: Mailboxes, T: Instruments + Clone>(
     listener: UnixListener,
-    milter: Milter<T>,
+    milter: Milter<M, T>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let config = Config { max_connections: MOST_CONNECTIONS, ..Default::default() };

@@ -50,6 +50,18 @@ impl DovecotLmtp {
         }
         Ok(())
     }
+
+    /// Fills in the replies to `MAIL` and `RCPT`, and takes the transaction back.
+    async fn question(&self, mail: &Mail, outcomes: &mut Outcomes) -> Result<(), Fault> {
+        let (lease, opening) = self.pool.open(|extensions| envelope::commands(mail, extensions)).await?;
+        outcomes.refuse(&opening.replies);
+        if let Some(fault) = opening.fault {
+            return Err(fault);
+        }
+        outcomes.settle(opening.replies.into_iter().skip(1).filter(Reply::is_positive));
+        lease.abandon_transaction().await;
+        Ok(())
+    }
 }
 
 impl Mailboxes for DovecotLmtp {
@@ -58,6 +70,16 @@ impl Mailboxes for DovecotLmtp {
         if let Some(refusal) = envelope::unwritable(mail) {
             outcomes.settle(std::iter::repeat(refusal));
         } else if let Err(fault) = self.transaction(mail, &mut outcomes).await {
+            outcomes.settle(std::iter::repeat(self.pool.report(&fault)));
+        }
+        outcomes.0.into_iter().flatten().collect()
+    }
+
+    async fn would_take(&self, mail: &Mail) -> Vec<Reply> {
+        let mut outcomes = Outcomes(vec![None; mail.recipients.len()]);
+        if let Some(refusal) = envelope::unwritable(mail) {
+            outcomes.settle(std::iter::repeat(refusal));
+        } else if let Err(fault) = self.question(mail, &mut outcomes).await {
             outcomes.settle(std::iter::repeat(self.pool.report(&fault)));
         }
         outcomes.0.into_iter().flatten().collect()

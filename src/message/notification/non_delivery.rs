@@ -24,6 +24,8 @@ impl Failure {
             "5.2.1" => "casella inibita alla ricezione",
             "5.2.2" => "casella piena",
             "5.2.3" | "5.3.4" => "messaggio di dimensioni eccessive",
+            "5.4.6" => "instradamento circolare",
+            "5.4.7" => "tempo massimo superato",
             _ => "messaggio rifiutato dal sistema di destinazione",
         };
         Failure { status: status.to_owned(), description: description.to_owned() }

@@ -4,12 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery_point::Outcome;
 use crate::incoming_point::CertifiedMessage;
+use crate::legal_log::details::{ReceivedNotification, recipients};
 use crate::legal_log::{Entry, EventKind, Slot};
-use crate::message::certification_data::CertificationData;
+use crate::message::certification_data::{CertificationData, TransactionFacts};
+use crate::message::delivery_status::RecipientStatus;
 use crate::message::notification::Failure;
 use crate::message::wire;
-use crate::model::{Address, Msgid, ReceiptType, TemporalReference};
+use crate::model::{Address, Msgid, PecMsgid, ReceiptType, Recipient, TemporalReference};
 use crate::operations::triggers::Trigger;
+use crate::operations::virus_guard::Stored;
+use crate::virus::VirusName;
 
 /// The certified facts of an envelope, as the arrival's details keep them.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,10 +37,23 @@ impl ArrivalDetails {
     pub fn had(&self, trigger: Trigger) -> bool {
         self.triggers.iter().any(|address| address == trigger.address())
     }
+
+    /// The facts of the transaction that an arrival tells: what every later notification about it certifies again.
+    pub fn facts(arrival: &Entry) -> Option<TransactionFacts> {
+        let known: Self = details(arrival).filter(|_| arrival.kind == EventKind::Arrival)?;
+        Some(TransactionFacts {
+            sender: arrival.sender.as_ref()?.parse().ok()?,
+            recipients: recipients(&known.recipients)?,
+            replies: known.replies,
+            subject: arrival.subject.clone(),
+            id: arrival.pec_msgid.clone()?,
+            msgid: arrival.client_msgid.clone(),
+        })
+    }
 }
 
 /// What a delivery's or non-delivery's details keep.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct OutcomeDetails {
     /// The mailbox that answered, where an alias leads elsewhere than to the recipient.
     pub mailbox: String,
@@ -49,6 +66,32 @@ pub struct OutcomeDetails {
     /// Its description.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub description: Option<String>,
+    /// What Postfix reported, for the administrator; nothing of it is told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reported: Option<Reported>,
+}
+
+/// A failure as Postfix reported it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reported {
+    /// The status code of the report, which may be a temporary one.
+    pub status: String,
+    /// The server that refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remote: Option<String>,
+    /// Its words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub diagnostic: Option<String>,
+}
+
+/// What the details of a virus keep.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct VirusDetails {
+    /// The scanner's word for it.
+    pub virus: String,
+    /// The message's name in our virus store, where we found it (§2.2.4).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stored: Option<String>,
 }
 
 /// What all entries of one queue file share.
@@ -67,11 +110,7 @@ impl Author<'_> {
             triggers: triggers.iter().map(|trigger| trigger.address().to_owned()).collect(),
             mail_receipt: self.message.mail_receipt.to_string(),
             accepted: accepted.unix(),
-            recipients: facts
-                .recipients
-                .iter()
-                .map(|one| (one.address.to_string(), wire::recipient_token(one.kind).to_owned()))
-                .collect(),
+            recipients: tokens(&facts.recipients),
             replies: facts.replies.clone(),
             requested: wire::receipt_token(requested.unwrap_or_default()).to_owned(),
         };
@@ -100,23 +139,29 @@ impl Author<'_> {
 
     pub fn delivery(&self, recipient: &Address, mailbox: &str, issued: ReceiptType, notification: Msgid) -> Entry {
         let issued = Some(wire::receipt_token(issued).to_owned());
-        let details = OutcomeDetails { mailbox: mailbox.to_owned(), issued, status: None, description: None };
+        let details = OutcomeDetails { mailbox: mailbox.to_owned(), issued, ..OutcomeDetails::default() };
         Entry { details: json(&details), ..self.outcome(EventKind::Delivery, recipient, notification) }
     }
 
     pub fn non_delivery(&self, recipient: &Address, mailbox: &str, failure: &Failure, notification: Msgid) -> Entry {
         let details = OutcomeDetails {
             mailbox: mailbox.to_owned(),
-            issued: None,
             status: Some(failure.status.clone()),
             description: Some(failure.description.clone()),
+            ..OutcomeDetails::default()
         };
         Entry { details: json(&details), ..self.outcome(EventKind::NonDelivery, recipient, notification) }
     }
 
+    /// The outcome of a recipient of ours whose envelope is infected.
+    pub fn virus_detection(&self, recipient: &Address, found: &Stored, notification: Msgid) -> Entry {
+        let details = VirusDetails { virus: found.virus.to_string(), stored: Some(found.name.clone()) };
+        Entry { details: json(&details), ..self.outcome(EventKind::VirusDetection, recipient, notification) }
+    }
+
     /// A further copy in a mailbox: `kind` tells whether an alias or a repetition made it.
     pub fn further(&self, kind: EventKind, recipient: &Address, mailbox: &str) -> Entry {
-        let details = OutcomeDetails { mailbox: mailbox.to_owned(), issued: None, status: None, description: None };
+        let details = OutcomeDetails { mailbox: mailbox.to_owned(), ..OutcomeDetails::default() };
         Entry {
             recipient: Some(recipient.to_string()),
             details: json(&details),
@@ -125,21 +170,40 @@ impl Author<'_> {
         }
     }
 
+    /// Our own notice that a submission was not accepted, on its way to the sender. The notice is made by the milter and
+    /// not from this entry, which holds the same facts (§2.3).
+    pub fn non_acceptance(&self) -> Entry {
+        let data = &self.message.data;
+        let details = serde_json::json!({
+            "defects": data.error_text,
+            "error": data.error.token(),
+            "recipients": tokens(&data.facts.recipients),
+            "replies": data.facts.replies,
+        });
+        Entry {
+            notification: self.message.id.clone(),
+            details: Some(details.to_string()),
+            slot: Some(Slot::acceptance(&data.facts.id)),
+            ..self.entry(EventKind::NonAcceptance, data.at)
+        }
+    }
+
     /// Another provider's notification on its way to a mailbox.
     pub fn notification_received(&self, mailboxes: &[String]) -> Entry {
         let data = &self.message.data;
         let recipient = data.recipient.as_ref().map(Address::to_string);
-        let details = serde_json::json!({
-            "kind": data.kind.token(),
-            "error": data.error.token(),
-            "at": data.at.unix(),
-            "taken": data.taken.iter().map(Address::as_str).collect::<Vec<_>>(),
-            "reason": data.error_text,
-            "mailboxes": mailboxes,
-        });
+        let details = ReceivedNotification {
+            kind: data.kind.token().to_owned(),
+            error: data.error.token().to_owned(),
+            at: data.at.unix(),
+            recipients: data.facts.recipients.iter().map(|one| one.address.to_string()).collect(),
+            taken: data.taken.iter().map(Address::to_string).collect(),
+            reason: data.error_text.clone(),
+            mailboxes: mailboxes.to_vec(),
+        };
         Entry {
             recipient,
-            details: Some(details.to_string()),
+            details: json(&details),
             slot: Some(Slot::arrival(self.queue_id)),
             ..self.entry(EventKind::NotificationReceived, self.at)
         }
@@ -170,6 +234,88 @@ impl Author<'_> {
             details: None,
             slot: None,
         }
+    }
+}
+
+/// The recipients with their `tipo`.
+fn tokens(recipients: &[Recipient]) -> Vec<(String, String)> {
+    recipients.iter().map(|one| (one.address.to_string(), wire::recipient_token(one.kind).to_owned())).collect()
+}
+
+/// What all entries share that come of one report about a transaction: Postfix's, or another provider's detection.
+#[derive(Debug)]
+pub struct ReportAuthor<'a> {
+    pub queue_id: &'a str,
+    /// The arrival of the envelope that the report is about.
+    pub arrival: &'a Entry,
+    pub id: &'a PecMsgid,
+    pub at: TemporalReference,
+}
+
+impl ReportAuthor<'_> {
+    pub fn take_charge(&self, recipient: &Address, notification: Msgid) -> Entry {
+        let slot = Slot::take_charge(self.id, recipient);
+        Entry { notification: Some(notification), ..self.entry(EventKind::TakeCharge, recipient, slot) }
+    }
+
+    pub fn non_delivery(
+        &self,
+        recipient: &Address,
+        report: &RecipientStatus,
+        failure: &Failure,
+        notification: Msgid,
+    ) -> Entry {
+        let details = OutcomeDetails {
+            status: Some(failure.status.clone()),
+            description: Some(failure.description.clone()),
+            ..reported(recipient, report)
+        };
+        let slot = Slot::outcome(self.id, recipient);
+        Entry {
+            notification: Some(notification),
+            details: json(&details),
+            ..self.entry(EventKind::NonDelivery, recipient, slot)
+        }
+    }
+
+    /// The outcome of a recipient whose provider found a virus (§3.2.4).
+    pub fn virus_non_delivery(&self, recipient: &Address, virus: &VirusName, notification: Msgid) -> Entry {
+        let details = VirusDetails { virus: virus.to_string(), stored: None };
+        let slot = Slot::outcome(self.id, recipient);
+        Entry {
+            notification: Some(notification),
+            details: json(&details),
+            ..self.entry(EventKind::VirusNonDelivery, recipient, slot)
+        }
+    }
+
+    pub fn late_failure(&self, recipient: &Address, report: &RecipientStatus) -> Entry {
+        let slot = Slot::late_failure(self.queue_id, recipient);
+        Entry { details: json(&reported(recipient, report)), ..self.entry(EventKind::LateFailure, recipient, slot) }
+    }
+
+    fn entry(&self, kind: EventKind, recipient: &Address, slot: Slot) -> Entry {
+        Entry {
+            kind,
+            at: self.at,
+            queue_id: Some(self.queue_id.to_owned()),
+            recipient: Some(recipient.to_string()),
+            details: None,
+            slot: Some(slot),
+            ..self.arrival.clone()
+        }
+    }
+}
+
+fn reported(recipient: &Address, report: &RecipientStatus) -> OutcomeDetails {
+    OutcomeDetails {
+        mailbox: report.last.as_ref().unwrap_or(recipient).to_string(),
+        reported: Some(Reported {
+            status: report.status.clone(),
+            remote: report.remote.clone(),
+            diagnostic: report.diagnostic.clone(),
+        }),
+        ..OutcomeDetails::default()
     }
 }
 

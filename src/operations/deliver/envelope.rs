@@ -6,15 +6,18 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::entries::{ArrivalDetails, Author, OutcomeDetails, combined, details};
+use super::viruses::Inspection;
 use super::{Fault, Hop, Local, is_own, mail, receipts};
 use crate::crash;
-use crate::delivery_point::{Outcome, issued_receipt, outcome};
+use crate::delivery_point::{Outcome, brief, issued_receipt, outcome};
 use crate::incoming_point::CertifiedMessage;
 use crate::legal_log::{Entry, EventKind, Recorded};
+use crate::message::Pieces;
 use crate::message::notification::Notification;
-use crate::model::{Address, Msgid};
+use crate::model::{Address, Msgid, TemporalReference};
 use crate::operations::current::Current;
-use crate::operations::ports::{EventLog, Injection, Instruments, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
+use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, QueueFile, Reply};
+use crate::operations::telling;
 use crate::operations::triggers::Trigger;
 
 /// What the first step committed, and what the log held before.
@@ -24,12 +27,14 @@ struct Arrived {
     take_charges: Vec<Recorded>,
     /// The transaction's earlier entries, empty for a message seen for the first time.
     earlier: Vec<Recorded>,
+    /// The instant of its first arrival.
+    at: TemporalReference,
 }
 
 /// A notification with the recipients of the transaction that may be answered once it is sent.
-struct Telling {
-    notification: Notification,
-    answers: Vec<usize>,
+pub(super) struct Telling {
+    pub notification: Notification,
+    pub answers: Vec<usize>,
 }
 
 impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
@@ -47,10 +52,11 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         }
         let arrived = self.arrive(current, file, message, &locals, triggers).await?;
         crash::point("arrival-recorded");
-        let (mut replies, outcomes) = self.to_mailboxes(current, file, message, &locals, &arrived.earlier).await?;
+        let (mut replies, outcomes) = self.to_mailboxes(current, file, message, &locals, &arrived).await?;
         crash::point("outcomes-recorded");
 
-        let tellings = tellings(current, message, &locals, triggers, &arrived, &outcomes);
+        let brief = brief_original(message, &outcomes).await?;
+        let tellings = tellings(current, message, brief.as_ref(), &locals, triggers, &arrived, &outcomes);
         for (index, reply) in self.tell(current, file, tellings).await? {
             replies.push((index, reply));
         }
@@ -111,10 +117,10 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             let (id, provider) = (&message.data.facts.id, &message.provider);
             info!(queue_id = %file.queue_id, %id, %provider, recipients = here.len(), sha1 = message.is_sha1, "arrived");
         }
-        Ok(Arrived { acceptance, take_charges, earlier })
+        Ok(Arrived { acceptance, take_charges, earlier, at: arrival.entry.at })
     }
 
-    /// Step 2: the mailbox server's answers, committed. Returns answers that are final already, and the outcomes that are
+    /// Step 2: the scanner's verdict, then the mailbox server's answers, committed. Returns answers that are final already, and the outcomes that are
     /// to be told, each with the places it answers.
     async fn to_mailboxes(
         &self,
@@ -122,14 +128,18 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         file: &QueueFile,
         message: &CertifiedMessage,
         locals: &[Local],
-        earlier: &[Recorded],
+        arrived: &Arrived,
     ) -> Result<(Vec<(usize, Reply)>, Vec<(Recorded, Vec<usize>)>), Fault> {
-        let served = Served { queue_id: &file.queue_id, earlier };
+        let served = Served { queue_id: &file.queue_id, earlier: &arrived.earlier };
         let (done, to_offer): (Vec<&Local>, Vec<&Local>) = locals.iter().partition(|local| served.is_done(local));
         let to_offer: Vec<Local> = to_offer.into_iter().cloned().collect();
-        let replies = match to_offer.is_empty() {
-            true => Vec::new(),
-            false => self.mailboxes.deliver(&mail(file, &to_offer)).await,
+        let inspection = match to_offer.is_empty() || is_own(current, message) {
+            true => Inspection::Clean,
+            false => self.inspect(file, message, &to_offer, arrived.at).await,
+        };
+        let replies = match inspection {
+            Inspection::Clean if !to_offer.is_empty() => self.mailboxes.deliver(&mail(file, &to_offer)).await,
+            _ => Vec::new(),
         };
         crash::point("mailbox-stored");
         let author = Author { queue_id: &file.queue_id, message, at: self.instruments.now() };
@@ -140,6 +150,17 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             .collect();
 
         let (mut final_replies, mut batch, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        match &inspection {
+            Inspection::Clean => {}
+            Inspection::Unknown(reply) => final_replies.extend(to_offer.iter().map(|one| (one.index, reply.clone()))),
+            Inspection::Infected(found) => {
+                for recipient in distinct(&to_offer) {
+                    let of_recipient = to_offer.iter().filter(|local| local.is(&recipient));
+                    batch.push(author.virus_detection(&recipient, found, self.new_id(current)));
+                    places.push((batch.len() - 1, of_recipient.map(|local| local.index).collect::<Vec<_>>()));
+                }
+            }
+        }
         for local in &done {
             if served.is_repetition(local) {
                 warn!(queue_id = %file.queue_id, id = %message.data.facts.id, recipient = %local.named, "came before, not stored again");
@@ -204,7 +225,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     }
 
     /// Step 3: signs and sends; returns a 4xx for every place whose notification could not be sent.
-    async fn tell(
+    pub(super) async fn tell(
         &self,
         current: &Arc<Current>,
         file: &QueueFile,
@@ -212,21 +233,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     ) -> Result<Vec<(usize, Reply)>, Fault> {
         let mut failed = Vec::new();
         for Telling { notification, answers } in tellings {
-            let (id, to, at) = (notification.id.clone(), notification.to.clone(), notification.data.at);
+            let (id, to) = (notification.id.clone(), notification.to.clone());
             let (kind, about) = (notification.data.kind.token(), notification.data.facts.id.clone());
-            let signing = current.clone();
-            let signed = tokio::task::spawn_blocking(move || {
-                let unsigned = notification.compose(&signing.provider);
-                signing.sign(unsigned, at)
-            });
-            let signed = signed.await??;
-            let mail = Mail {
-                sender: current.provider.sending_address.to_string(),
-                recipients: vec![MailRecipient { address: to.to_string(), orcpt: None }],
-                eight_bit: signed.eight_bit,
-                message: signed.into_pieces(),
-            };
-            let reply = self.send(current, &to, &mail).await;
+            let reply = telling::tell(current, &self.mailboxes, &self.injection, notification).await?;
             if reply.is_positive() {
                 crash::point("notification-sent");
                 info!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, "notification sent");
@@ -239,22 +248,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         Ok(failed)
     }
 
-    /// A local mailbox gets its notification at once; refused there, or elsewhere, it goes through Postfix.
-    async fn send(&self, current: &Current, to: &Address, mail: &Mail) -> Reply {
-        if current.manages(to) {
-            let replies = self.mailboxes.deliver(mail).await;
-            if let Some(reply) = replies.into_iter().next().filter(Reply::is_positive) {
-                return reply;
-            }
-        }
-        self.injection.inject(mail).await
-    }
-
     /// A Message-ID that no message had.
-    fn new_id(&self, current: &Current) -> Msgid {
-        let at = self.instruments.now().unix();
-        crate::model::PecMsgid::new(at, self.instruments.chance(), &current.provider.sending_address.domain())
-            .bracketed()
+    pub(super) fn new_id(&self, current: &Current) -> Msgid {
+        telling::new_id(current, self.instruments.chance(), self.instruments.now())
     }
 }
 
@@ -266,18 +262,27 @@ struct Served<'a> {
 
 impl<'a> Served<'a> {
     fn outcome_of(&self, recipient: &Address) -> Option<&'a Recorded> {
-        let is_outcome = |entry: &Entry| matches!(entry.kind, EventKind::Delivery | EventKind::NonDelivery);
+        let is_outcome = |entry: &Entry| {
+            matches!(entry.kind, EventKind::Delivery | EventKind::NonDelivery | EventKind::VirusDetection)
+        };
         self.earlier.iter().find(|one| is_outcome(&one.entry) && names(&one.entry, recipient))
     }
 
     /// Whether the mailbox must not be offered the message again.
     fn is_done(&self, local: &Local) -> bool {
         self.is_repetition(local)
+            || self.is_stopped(local)
             || self.earlier.iter().any(|one| {
                 let mailbox = details::<OutcomeDetails>(&one.entry).map(|known| known.mailbox);
                 one.entry.queue_id.as_deref() == Some(self.queue_id)
                     && mailbox.is_some_and(|mailbox| mailbox.eq_ignore_ascii_case(&local.recipient.address))
             })
+    }
+
+    /// Whether a virus kept the message from all mailboxes of the recipient.
+    fn is_stopped(&self, local: &Local) -> bool {
+        let outcome = local.address().and_then(|recipient| self.outcome_of(&recipient));
+        outcome.is_some_and(|one| one.entry.kind == EventKind::VirusDetection)
     }
 
     /// Whether the recipient has its outcome from another copy of the envelope.
@@ -302,15 +307,28 @@ fn names(entry: &Entry, recipient: &Address) -> bool {
 }
 
 /// The recipients as their sender named them, each once.
-fn distinct(locals: &[Local]) -> Vec<Address> {
+pub(super) fn distinct(locals: &[Local]) -> Vec<Address> {
     let mut seen = HashSet::new();
     locals.iter().filter_map(Local::address).filter(|address| seen.insert(address.clone())).collect()
+}
+
+/// The original as brief receipts carry it, hashed once for all recipients, off the async threads.
+async fn brief_original(
+    message: &CertifiedMessage,
+    outcomes: &[(Recorded, Vec<usize>)],
+) -> Result<Option<Pieces>, Fault> {
+    if !outcomes.iter().any(|(recorded, _)| receipts::is_brief(&recorded.entry)) {
+        return Ok(None);
+    }
+    let original = message.original.clone();
+    Ok(Some(tokio::task::spawn_blocking(move || brief(&original)).await?))
 }
 
 /// What is to be told now, and whose answers wait for it.
 fn tellings(
     current: &Current,
     message: &CertifiedMessage,
+    brief: Option<&Pieces>,
     locals: &[Local],
     triggers: &[(usize, Trigger)],
     arrived: &Arrived,
@@ -319,7 +337,7 @@ fn tellings(
     let places = |wanted| triggers.iter().filter(move |(_, one)| *one == wanted).map(|(index, _)| *index).collect();
     let mut tellings = Vec::new();
     if let Some(acceptance) = &arrived.acceptance {
-        let notification = receipts::of_entry(current, message, &acceptance.entry);
+        let notification = receipts::of_entry(current, message, None, &acceptance.entry);
         let answers: Vec<usize> = places(Trigger::Acceptance);
         tellings.extend(notification.map(|notification| Telling { notification, answers }));
     }
@@ -327,18 +345,20 @@ fn tellings(
         none if none.is_empty() => locals.iter().map(|local| local.index).collect(),
         some => some,
     };
-    for notification in receipts::take_charges(current, message, &arrived.take_charges) {
+    for notification in
+        receipts::take_charges(current, &message.data.facts, &message.mail_receipt, &arrived.take_charges)
+    {
         tellings.push(Telling { notification, answers: waiting.clone() });
     }
     for (recorded, answers) in outcomes {
-        let notification = receipts::of_entry(current, message, &recorded.entry);
+        let notification = receipts::of_entry(current, message, brief, &recorded.entry);
         tellings.extend(notification.map(|notification| Telling { notification, answers: answers.clone() }));
     }
     tellings
 }
 
 /// One reply per recipient: what was decided for it, a 4xx before anything else, 250 where nothing stands against it.
-fn in_order(file: &QueueFile, replies: Vec<(usize, Reply)>) -> Vec<Reply> {
+pub(super) fn in_order(file: &QueueFile, replies: Vec<(usize, Reply)>) -> Vec<Reply> {
     (0..file.recipients.len())
         .map(|index| {
             let of_index = replies.iter().filter(|(place, _)| *place == index).map(|(_, reply)| reply);

@@ -10,27 +10,33 @@
 //! Whatever is not answered 2xx Postfix offers again. A committed step is not repeated, its receipt is sent again
 //! unchanged. A fault is a 4xx for every recipient whose work is not finished; nothing is ever accepted on a fault.
 //! Messages that are not correct envelopes pass to the mailbox server, whose answers pass back; only a correct envelope
-//! gives receipts (§3.3.1).
+//! gives receipts (§3.3.1). What Postfix itself reports about an envelope goes its own way (`report`), and so do viruses
+//! (`viruses`).
 
 pub mod entries;
 mod envelope;
 mod receipts;
+mod report;
+mod viruses;
 
 use std::sync::Arc;
 
 use tracing::{debug, error, info, warn};
 
+use super::causes;
 use super::current::{Current, Handle};
 use super::ports::{EventLog, Injection, Instruments, LogError, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
+use super::telling::TellingError;
 use super::triggers::{Trigger, is_internal};
+use super::virus_guard::VirusGuard;
 use crate::crash;
 use crate::incoming_point::{Arrival, CertifiedMessage, Classification, apparent_sender, classify};
 use crate::legal_log::{Entry, EventKind, Slot};
 use crate::message::Pieces;
 use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::header::Header;
-use crate::model::{Address, TemporalReference};
-use crate::smime::SigningError;
+use crate::message::wire::Kind;
+use crate::model::{Address, PecMsgid, TemporalReference};
 
 /// The hop with everything it talks to.
 pub struct Hop<L, M, I, T> {
@@ -39,6 +45,7 @@ pub struct Hop<L, M, I, T> {
     pub mailboxes: M,
     pub injection: I,
     pub instruments: T,
+    pub viruses: VirusGuard,
 }
 
 /// Why a queue file cannot be worked on now: Postfix offers it again.
@@ -46,8 +53,8 @@ pub struct Hop<L, M, I, T> {
 enum Fault {
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("a receipt could not be signed")]
-    Signing(#[from] SigningError),
+    #[error(transparent)]
+    Telling(#[from] TellingError),
     #[error("a worker thread ended before its work was done")]
     Worker(#[from] tokio::task::JoinError),
     #[error("a trigger came with a message that is no correct envelope: {0}")]
@@ -56,6 +63,10 @@ enum Fault {
     ForeignAcceptance,
     #[error("the queue id belongs to an earlier message: set enable_long_queue_ids = yes in main.cf")]
     ReusedQueueId,
+    #[error("a non-delivery is asked for by a message that is no report of Postfix about an envelope")]
+    NoReport,
+    #[error("Postfix reports about {0}, of which the log knows no arrival (yet)")]
+    UnknownTransaction(PecMsgid),
     #[error("the details of the arrival in the log are not readable")]
     UnreadableArrival,
 }
@@ -89,10 +100,16 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     async fn try_deliver(&self, file: &QueueFile) -> Result<Vec<Reply>, Fault> {
         let current = self.current.now();
         let (locals, triggers) = sorted(file);
+        if triggers.iter().any(|(_, trigger)| *trigger == Trigger::NonDelivery) {
+            return self.deliver_report(&current, file, locals, &triggers).await;
+        }
         let classification = self.classify(&current, file, &locals).await?;
         match classification {
             Classification::Envelope(message) => {
                 self.deliver_envelope(&current, file, &message, locals, &triggers).await
+            }
+            Classification::Notification(message) if is_asked_about_virus(&message, &triggers) => {
+                self.deliver_detection(&current, file, &message, locals, &triggers).await
             }
             other if !triggers.is_empty() => Err(Fault::TriggerWithoutEnvelope(described(&other))),
             other => {
@@ -150,6 +167,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         let entry = match what {
             Classification::Notification(message) if !is_own(current, message) => {
                 entries::Author { queue_id: &file.queue_id, message, at }.notification_received(&mailboxes)
+            }
+            Classification::Notification(message) if message.data.kind == Kind::NonAcceptance => {
+                entries::Author { queue_id: &file.queue_id, message, at }.non_acceptance()
             }
             Classification::NotCorrect { provider, reason: AnomalyReason::AnomalyEnvelope(_) }
                 if *provider == current.provider.name =>
@@ -221,6 +241,12 @@ fn mail(file: &QueueFile, locals: &[Local]) -> Mail {
     }
 }
 
+/// Whether a virus detection came with its trigger and no other.
+fn is_asked_about_virus(message: &CertifiedMessage, triggers: &[(usize, Trigger)]) -> bool {
+    let are_all = triggers.iter().all(|(_, trigger)| *trigger == Trigger::VirusDetection);
+    message.data.kind == Kind::VirusDetection && !triggers.is_empty() && are_all
+}
+
 /// Whether this provider signed a message.
 fn is_own(current: &Current, message: &CertifiedMessage) -> bool {
     message.signer == current.signer.certificate().sha1()
@@ -252,18 +278,6 @@ fn described(classification: &Classification) -> String {
         Classification::NotCorrect { provider, reason } => format!("from {provider} but not correct: {reason}"),
         Classification::Ordinary(reason) => reason.to_string(),
     }
-}
-
-/// An error with all its causes on one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

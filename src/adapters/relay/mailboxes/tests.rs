@@ -66,6 +66,20 @@ async fn a_connection_is_kept_for_the_next_message() {
 }
 
 #[tokio::test]
+async fn a_question_hands_nothing_over_and_keeps_the_connection() {
+    let asked = "< MAIL FROM:<a@x>\n< RCPT TO:<b@x>\n< RCPT TO:<c@x> ORCPT=rfc822;d@x\n";
+    let answered = "> 250 a\n> 550 5.1.1 nobody\n> 250 c\n< RSET\n> 250 forgotten\n";
+    let not_now = "> 451 4.3.0 later\n> 503 no\n> 503 no\n< RSET\n> 250 forgotten\n";
+    let server = Scripted::new([format!("{HELLO}{asked}{answered}{asked}{not_now}{asked}> 250 a\n")]);
+    let client = client(&server);
+    let texts = |replies: Vec<Reply>| replies.iter().map(Reply::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(client.would_take(&mail()).await), ["550 5.1.1 nobody", "250 c"]);
+    assert_eq!(texts(client.would_take(&mail()).await), ["451 4.3.0 later", "451 4.3.0 later"]);
+    assert!(client.would_take(&mail()).await.iter().all(|reply| reply.code == 451), "the connection was lost");
+    server.done().await;
+}
+
+#[tokio::test]
 async fn a_kept_connection_that_the_server_closed_is_replaced() {
     let once = format!("{COMMANDS}{ACCEPTED}{STORED}");
     for last_words in ["", "> 421 4.4.2 idle\n", "< MAIL FROM:<a@x>\n", "< MAIL FROM:<a@x>\n> 421 4.3.2 stopping\n"] {

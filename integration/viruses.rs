@@ -1,0 +1,503 @@
+//! Viruses on real servers with a real clamd (§2.2.4, §3.1.3, §3.2.3, §3.2.4): nothing infected reaches a mailbox, who
+//! must be told is told once, what was found is kept, and a scanner that is away never means "clean".
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use pec_testbed::clamd::{EICAR_NAME, eicar};
+use pec_testbed::{Host, PATIENCE, Plan, Port, Received, Testbed, wait_until};
+
+const ANNA: &str = "anna@alfa.example";
+const RICEVUTE: &str = "ricevute@alfa.example";
+const BRUNO: &str = "bruno@beta.example";
+const DARIO: &str = "dario@beta.example";
+const MARIO: &str = "mario@gamma.example";
+
+/// clamd may take this long in tests about a slow one. Behind `with_clamd` it stands in the section [virus].
+const IMPATIENT: &str = "timeout_seconds = 2\n";
+
+fn plan() -> Plan {
+    Plan::new(env!("CARGO_BIN_EXE_pec-milter"))
+}
+
+/// Alfa has no scanner, so what its users send is found by beta.
+fn only_beta_scans() -> Plan {
+    plan().provider("alfa", &["anna"]).provider("beta", &["bruno", "dario"]).with_clamd("").with_pec_milter(IMPATIENT)
+}
+
+/// A message of anna's with one attachment.
+fn message(subject: &str, to: &[&str], attachment: &[u8]) -> Vec<u8> {
+    let encoded = STANDARD.encode(attachment);
+    let lines: Vec<&str> = encoded.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!(
+        "From: {ANNA}\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{subject}@client.example>\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nIn allegato.\r\n--b\r\n\
+         Content-Type: application/octet-stream; name=\"allegato.bin\"\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+         {lines}\r\n--b--\r\n",
+        to = to.join(",\r\n "),
+        lines = lines.join("\r\n"),
+    )
+    .into_bytes()
+}
+
+fn infected(subject: &str, to: &[&str]) -> Vec<u8> {
+    message(subject, to, eicar().as_bytes())
+}
+
+/// The pattern inside a compressed archive.
+fn infected_archive() -> Result<Vec<u8>> {
+    let program = "import io, sys, zipfile\narchive = io.BytesIO()\n\
+        with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as file: file.writestr('a.com', sys.argv[1])\n\
+        sys.stdout.buffer.write(archive.getvalue())";
+    let output = Command::new("python3").args(["-c", program, &eicar()]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout)
+}
+
+fn anna_sends(testbed: &Testbed, to: &[&str], message: &[u8]) -> Result<()> {
+    let dialogue = testbed.host("alfa")?.submit("anna", Port::Submissions, ANNA, to, message)?;
+    ensure!(dialogue.accepted(), "expected anna's message to be accepted:\n{dialogue}");
+    Ok(())
+}
+
+fn of_kind<'a>(all: &'a [Received], mailbox: &str, kind: &str) -> Vec<&'a Received> {
+    all.iter().filter(|message| message.mailbox == mailbox && message.is(kind)).collect()
+}
+
+/// Whom the messages of a kind in a mailbox are about, sorted.
+fn about(all: &[Received], mailbox: &str, kind: &str) -> Result<Vec<String>> {
+    let mut recipients = Vec::new();
+    for message in of_kind(all, mailbox, kind) {
+        recipients.push(message.certified("consegna")?.join(" "));
+    }
+    recipients.sort();
+    Ok(recipients)
+}
+
+/// A command of a host's pec-milter that must say yes.
+fn command(host: &Host, arguments: &[&str]) -> Result<String> {
+    let (yes, text) = host.daemon()?.command(arguments)?;
+    ensure!(yes, "{arguments:?} at {}: {text}", host.site.domain);
+    Ok(text)
+}
+
+/// The names of the messages in a host's virus store.
+fn stored(host: &Host) -> Result<Vec<String>> {
+    let (_, text) = host.daemon()?.command(&["virus", "list"])?;
+    let names = text.lines().filter_map(|line| line.trim().split_once(' ').is_none().then(|| line.trim().to_owned()));
+    Ok(names.filter(|name| name.contains('@')).collect())
+}
+
+fn store_folder(host: &Host) -> PathBuf {
+    host.site.folder.join("pec/virus")
+}
+
+/// A stored message as `virus export` gives it.
+fn exported(host: &Host, name: &str) -> Result<Vec<u8>> {
+    let target = host.site.folder.join(format!("{name}.exported"));
+    command(host, &["virus", "export", name, "--to", target.to_str().context("UTF-8")?])?;
+    assert_eq!(fs::metadata(&target)?.permissions().mode() & 0o777, 0o600);
+    Ok(fs::read(target)?)
+}
+
+/// Waits until a host's pec-milter has said this since `from`.
+fn said(host: &Host, from: usize, words: &str) -> Result<()> {
+    wait_until(&format!("\"{words}\" in the log"), PATIENCE, || {
+        let log = host.daemon()?.log();
+        let tail = log.get(from..).unwrap_or_default();
+        ensure!(tail.contains(words), "{}", tail.lines().last().unwrap_or_default());
+        Ok(())
+    })
+}
+
+fn log_length(host: &Host) -> Result<usize> {
+    Ok(host.daemon()?.log().len())
+}
+
+#[test]
+fn outcome_virus_at_the_access_point_is_not_accepted_and_kept() {
+    plan().provider("alfa", &["anna", "carla"]).with_clamd("").plain("gamma", &["mario"]).test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let to = ["carla@alfa.example", MARIO];
+        let text = format!(
+            "From: {ANNA}\r\nTo: {}\r\nSubject: testo\r\nMessage-ID: <testo@client.example>\r\n\r\n{}\r\n",
+            to.join(", "),
+            eicar()
+        );
+        let shapes = [text.into_bytes(), infected("allegato", &to), message("archivio", &to, &infected_archive()?)];
+        for shape in &shapes {
+            anna_sends(testbed, &to, shape)?;
+        }
+        let all = testbed.received_when(&[(ANNA, 3)])?;
+        testbed.judge(&all)?;
+        for notice in of_kind(&all, ANNA, "non-accettazione") {
+            assert_eq!(notice.field("X-VerificaSicurezza").as_deref(), Some("errore"));
+            assert_eq!(notice.certified_attributes("postacert", "errore")?, ["virus"]);
+            assert_eq!(notice.certified("errore-esteso")?, [EICAR_NAME]);
+            assert_eq!(notice.certified("destinatari")?, to);
+            assert!(notice.attachment("postacert.eml").is_none());
+            let id = notice.transaction().context("no id")?;
+            let timeline = command(alfa, &["log", "show", &id])?;
+            assert!(timeline.contains("non-acceptance") && !timeline.contains("take-charge"), "{timeline}");
+            let name = stored(alfa)?.into_iter().find(|name| name.contains(&id)).context("not stored")?;
+            let shown = command(alfa, &["virus", "show", &name])?;
+            for fact in [ANNA, "carla@alfa.example", MARIO, EICAR_NAME, "access-point", &id] {
+                assert!(shown.contains(fact), "{fact}: {shown}");
+            }
+            assert!(shapes.contains(&exported(alfa, &name)?), "{name} is not what was submitted");
+        }
+        assert_eq!(stored(alfa)?.len(), 3);
+
+        // A clean message passes, and nothing more is stored.
+        anna_sends(testbed, &to, &message("pulito", &to, b"niente"))?;
+        testbed.received_when(&[(ANNA, 5), (RICEVUTE, 1), (to[0], 1), (MARIO, 1)])?;
+        assert_eq!(stored(alfa)?.len(), 3);
+
+        // What the administrator sees of a day that is past its retention: nothing.
+        let day = fs::read_dir(store_folder(alfa))?.next().context("no day")??.path();
+        fs::rename(&day, store_folder(alfa).join("2020-01-01"))?;
+        assert!(command(alfa, &["virus", "purge"])?.contains("removed: 2020-01-01"));
+        assert_eq!(stored(alfa)?.len(), 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn outcome_virus_in_ordinary_mail_is_refused_in_the_dialogue() {
+    plan().provider("alfa", &["anna"]).with_clamd("").test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let refused = alfa.inject_as_peer(MARIO, &[ANNA], &infected("virus", &[ANNA]))?;
+        let answer = refused.refusal().context("accepted")?;
+        assert_eq!((answer.command.as_str(), answer.code), ("message", 550), "{refused}");
+        assert!(answer.text.starts_with("5.7.1 ") && answer.text.contains(EICAR_NAME), "{refused}");
+        assert!(alfa.inject_as_peer(MARIO, &[ANNA], &message("pulito", &[ANNA], b"niente"))?.accepted());
+        let all = testbed.received_when(&[(ANNA, 1)])?;
+        assert!(all.iter().all(|message| message.is("errore")), "an anomaly envelope");
+        testbed.judge(&all)?;
+        assert_eq!(stored(alfa)?.len(), 0, "ordinary mail is not kept");
+        Ok(())
+    });
+}
+
+/// One of the official cases (2008) with a virus.
+struct Official {
+    name: &'static str,
+    plan: fn() -> Plan,
+    to: &'static [&'static str],
+    /// Mailboxes with what each holds in the end: kind and number.
+    expected: &'static [(&'static str, &'static [(&'static str, usize)])],
+    /// Who is named in each take-charge.
+    taken: &'static [&'static [&'static str]],
+    /// Whom beta detected the virus for.
+    detected: &'static [&'static str],
+    stored_at: (&'static str, usize),
+}
+
+const OFFICIAL: [Official; 4] = [
+    Official {
+        name: "virus at the access point",
+        plan: || plan().provider("alfa", &["anna"]).with_clamd("").provider("beta", &["bruno"]).with_clamd(""),
+        to: &[BRUNO],
+        expected: &[(ANNA, &[("non-accettazione", 1)])],
+        taken: &[],
+        detected: &[],
+        stored_at: ("alfa", 1),
+    },
+    Official {
+        name: "only the receiver sees it, certified and ordinary recipients",
+        plan: || only_beta_scans().plain("gamma", &["mario"]),
+        to: &[BRUNO, MARIO],
+        expected: &[
+            (ANNA, &[("accettazione", 1), ("errore-consegna", 1)]),
+            (RICEVUTE, &[("presa-in-carico", 1), ("rilevazione-virus", 1)]),
+            (MARIO, &[("posta-certificata", 1)]),
+        ],
+        taken: &[&[BRUNO]],
+        detected: &[BRUNO],
+        stored_at: ("beta", 1),
+    },
+    Official {
+        name: "two recipients in one SMTP transaction",
+        plan: only_beta_scans,
+        to: &[BRUNO, DARIO],
+        expected: &[
+            (ANNA, &[("accettazione", 1), ("errore-consegna", 2)]),
+            (RICEVUTE, &[("presa-in-carico", 1), ("rilevazione-virus", 2)]),
+        ],
+        taken: &[&[BRUNO, DARIO]],
+        detected: &[BRUNO, DARIO],
+        stored_at: ("beta", 1),
+    },
+    Official {
+        name: "two recipients in two SMTP transactions",
+        plan: || {
+            let plan = plan().provider("alfa", &["anna"]).with_postfix("smtp_destination_recipient_limit = 1\n");
+            plan.provider("beta", &["bruno", "dario"]).with_clamd("")
+        },
+        to: &[BRUNO, DARIO],
+        expected: &[
+            (ANNA, &[("accettazione", 1), ("errore-consegna", 2)]),
+            (RICEVUTE, &[("presa-in-carico", 2), ("rilevazione-virus", 2)]),
+        ],
+        taken: &[&[BRUNO], &[DARIO]],
+        detected: &[BRUNO, DARIO],
+        stored_at: ("beta", 2),
+    },
+];
+
+#[test]
+fn outcome_virus_official_cases() {
+    for case in OFFICIAL {
+        println!("{}", case.name);
+        (case.plan)().test(|testbed| {
+            anna_sends(testbed, case.to, &infected("virus", case.to))?;
+            let counts: Vec<(&str, usize)> =
+                case.expected.iter().map(|(mailbox, kinds)| (*mailbox, kinds.iter().map(|(_, n)| n).sum())).collect();
+            let all = testbed.received_when(&counts)?;
+            testbed.judge(&all)?;
+            for (mailbox, kinds) in case.expected {
+                for (kind, count) in *kinds {
+                    assert_eq!(of_kind(&all, mailbox, kind).len(), *count, "{}: {kind} in {mailbox}", case.name);
+                }
+            }
+            let mut taken = Vec::new();
+            for take_charge in of_kind(&all, RICEVUTE, "presa-in-carico") {
+                taken.push(take_charge.certified("ricezione")?);
+            }
+            taken.sort();
+            assert_eq!(taken, case.taken, "{}", case.name);
+            assert_eq!(about(&all, RICEVUTE, "rilevazione-virus")?, case.detected, "{}", case.name);
+            assert_eq!(about(&all, ANNA, "errore-consegna")?, case.detected, "{}", case.name);
+            for notice in of_kind(&all, ANNA, "errore-consegna") {
+                assert_eq!(notice.field("X-VerificaSicurezza").as_deref(), Some("errore"));
+                assert_eq!(notice.certified_attributes("postacert", "errore")?, ["virus"]);
+                assert_eq!(notice.certified("errore-esteso")?, [EICAR_NAME]);
+                assert_eq!(notice.certified("gestore-emittente")?, ["Alfa PEC S.p.A."]);
+            }
+            let (host, count) = case.stored_at;
+            let names = stored(testbed.host(host)?)?;
+            assert_eq!(names.len(), count, "{}: {names:?}", case.name);
+            for name in &names {
+                let text = String::from_utf8_lossy(&exported(testbed.host(host)?, name)?).into_owned();
+                assert!(text.contains("Subject: virus"), "{}: {text}", case.name);
+            }
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn outcome_virus_detections_that_come_again_or_concern_others_are_delivered_and_nothing_more() {
+    only_beta_scans().provider("delta", &["paola"]).test(|testbed| {
+        anna_sends(testbed, &[BRUNO], &infected("virus", &[BRUNO]))?;
+        let all = testbed.received_when(&[(ANNA, 2), (RICEVUTE, 2)])?;
+        testbed.judge(&all)?;
+        let detection = of_kind(&all, RICEVUTE, "rilevazione-virus").first().context("no detection")?.bytes.clone();
+        let id = all.iter().find_map(Received::transaction).context("no id")?;
+
+        // The same again, at the provider it is for, and at one that knows nothing of it.
+        for (host, mailbox) in [("alfa", RICEVUTE), ("delta", "ricevute@delta.example")] {
+            let peer = "posta-certificata@beta.example";
+            let dialogue = testbed.host(host)?.inject_as_peer(peer, &[mailbox], &detection)?;
+            assert!(dialogue.accepted(), "{dialogue}");
+        }
+        testbed.received_when(&[(ANNA, 2), (RICEVUTE, 3), ("ricevute@delta.example", 1)])?;
+        let timeline = command(testbed.host("alfa")?, &["log", "show", &id])?;
+        assert_eq!(timeline.matches("virus-non-delivery").count(), 1, "{timeline}");
+        assert_eq!(timeline.matches("received rilevazione-virus").count(), 2, "{timeline}");
+        let timeline = command(testbed.host("delta")?, &["log", "show", &id])?;
+        assert_eq!(timeline.matches("received rilevazione-virus").count(), 1, "{timeline}");
+        let timeline = command(testbed.host("beta")?, &["log", "show", &id])?;
+        assert_eq!(timeline.matches("virus-detection").count(), 1, "{timeline}");
+        Ok(())
+    });
+}
+
+/// How a scanner fails, what the administrator reads of it, and what mends it.
+struct Failing {
+    name: &'static str,
+    begin: fn(&Host) -> Result<()>,
+    told: &'static str,
+    mend: fn(&Host) -> Result<()>,
+}
+
+const FAILING: [Failing; 4] = [
+    Failing {
+        name: "down",
+        begin: |host| host.clamd()?.stop(),
+        told: "no connection to clamd",
+        mend: |host| host.clamd()?.start(),
+    },
+    Failing {
+        name: "slow",
+        begin: |host| host.clamd()?.pause(),
+        told: "gave no verdict within 2 s",
+        mend: |host| host.clamd()?.resume(),
+    },
+    Failing {
+        name: "over its size limit",
+        begin: |host| host.clamd()?.restart_with("StreamMaxLength 1K\n"),
+        told: "raise StreamMaxLength in clamd.conf",
+        mend: |host| host.clamd()?.restart_with(""),
+    },
+    Failing {
+        name: "over a limit inside the message",
+        begin: |host| host.clamd()?.restart_with("MaxFileSize 1K\n"),
+        told: "did not look at everything",
+        mend: |host| host.clamd()?.restart_with(""),
+    },
+];
+
+#[test]
+fn outcome_virus_scanner_that_fails_keeps_envelopes_in_the_queue() {
+    only_beta_scans().test(|testbed| {
+        let beta = testbed.host("beta")?;
+        for (number, Failing { name, begin, told, mend }) in (1..).zip(FAILING) {
+            let from = log_length(beta)?;
+            begin(beta)?;
+            anna_sends(testbed, &[BRUNO], &message(&format!("pulito-{number}"), &[BRUNO], &[b'x'; 3000]))?;
+            said(beta, from, told).with_context(|| name)?;
+            testbed.host("alfa")?.fetch_when("ricevute", number)?;
+            assert_eq!(beta.fetch("bruno")?.len(), number - 1, "{name}: delivered unseen");
+            assert!(beta.queue()?.contains(BRUNO), "{name}: it waits in the queue");
+            mend(beta)?;
+            beta.flush_queue()?;
+            let all = testbed.received_when(&[(ANNA, 2 * number), (RICEVUTE, number), (BRUNO, number)])?;
+            assert_eq!(about(&all, ANNA, "avvenuta-consegna")?.len(), number, "{name}");
+            testbed.judge(&all)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn outcome_virus_scanner_killed_in_the_middle_is_asked_again() {
+    only_beta_scans().test(|testbed| {
+        let beta = testbed.host("beta")?;
+        let from = log_length(beta)?;
+        beta.clamd()?.pause()?;
+        anna_sends(testbed, &[BRUNO, DARIO], &infected("virus", &[BRUNO, DARIO]))?;
+        said(beta, from, "arrived")?;
+        beta.clamd()?.kill()?;
+        said(beta, from, "not scanned for viruses and not delivered for now")?;
+        assert_eq!(beta.fetch("bruno")?.len() + beta.fetch("dario")?.len(), 0);
+        assert_eq!(stored(beta)?.len(), 0);
+        beta.clamd()?.start()?;
+        beta.flush_queue()?;
+        let all = testbed.received_when(&[(ANNA, 3), (RICEVUTE, 3)])?;
+        assert_eq!(about(&all, ANNA, "errore-consegna")?, [BRUNO, DARIO]);
+        testbed.judge(&all)
+    });
+}
+
+#[test]
+fn outcome_virus_scanner_that_fails_lets_nothing_in() {
+    plan().provider("alfa", &["anna", "carla"]).with_clamd("").with_pec_milter(IMPATIENT).test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        for Failing { name, begin, told, mend } in FAILING {
+            let from = log_length(alfa)?;
+            begin(alfa)?;
+            let clean = message("pulito", &[ANNA], &[b'x'; 3000]);
+            let submitted = alfa.submit("anna", Port::Submissions, ANNA, &[ANNA], &clean)?;
+            assert_eq!(submitted.code("message"), Some(451), "{name}: {submitted}");
+            said(alfa, from, told).with_context(|| name)?;
+            let from = log_length(alfa)?;
+            let relayed = alfa.inject_as_peer(MARIO, &[ANNA], &clean)?;
+            assert_eq!(relayed.code("message"), Some(451), "{name}: {relayed}");
+            said(alfa, from, told).with_context(|| name)?;
+            mend(alfa)?;
+        }
+        testbed.received_when(&[])?;
+        anna_sends(testbed, &["carla@alfa.example"], &message("pulito", &["carla@alfa.example"], b"niente"))?;
+        testbed.received_when(&[(ANNA, 2), (RICEVUTE, 1), ("carla@alfa.example", 1)])?;
+        Ok(())
+    });
+}
+
+/// What lies in all mailboxes, a message sent again in the same octets counted once.
+fn distinct(testbed: &Testbed) -> Result<BTreeSet<(String, String, String)>> {
+    let mut found = BTreeSet::new();
+    for message in testbed.received()? {
+        let id = message.field("Message-ID").unwrap_or_default();
+        found.insert((message.mailbox.clone(), message.kind(), id));
+    }
+    Ok(found)
+}
+
+#[test]
+fn outcome_virus_is_told_once_after_a_crash_at_any_step() {
+    for (host, point) in [
+        ("beta", "arrival-recorded"),
+        ("beta", "infected-stored"),
+        ("beta", "outcomes-recorded"),
+        ("beta", "before-answer"),
+        ("alfa", "virus-non-delivery-recorded"),
+    ] {
+        only_beta_scans().test(|testbed| {
+            let host = testbed.host(host)?;
+            host.daemon()?.stop()?;
+            host.daemon()?.start_with(&[("PEC_CRASH_AT", point)])?;
+            anna_sends(testbed, &[BRUNO, DARIO], &infected("virus", &[BRUNO, DARIO]))?;
+            host.daemon()?.wait_for_end().context(point)?;
+            host.daemon()?.start()?;
+            wait_until("all that is told", PATIENCE, || {
+                host.flush_queue()?;
+                testbed.wait_for_empty_queues()?;
+                let found = distinct(testbed)?;
+                let of = |mailbox: &str| found.iter().filter(|(one, ..)| one == mailbox).count();
+                if of(ANNA) < 3 || of(RICEVUTE) < 3 {
+                    bail!("{found:?}");
+                }
+                Ok(())
+            })?;
+            let found = distinct(testbed)?;
+            let kinds: Vec<(&str, &str)> =
+                found.iter().map(|(mailbox, kind, _)| (mailbox.as_str(), kind.as_str())).collect();
+            let mut expected = vec![(ANNA, "accettazione"), (ANNA, "errore-consegna"), (ANNA, "errore-consegna")];
+            expected.extend([(RICEVUTE, "presa-in-carico"), (RICEVUTE, "rilevazione-virus")]);
+            expected.push((RICEVUTE, "rilevazione-virus"));
+            let mut sorted = kinds.clone();
+            sorted.sort();
+            assert_eq!(sorted, expected, "{point}");
+            assert_eq!(stored(testbed.host("beta")?)?.len(), 1, "{point}: stored once");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn outcome_virus_at_the_access_point_survives_a_crash_before_its_notice() {
+    plan().provider("alfa", &["anna"]).with_clamd("").test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        alfa.daemon()?.stop()?;
+        alfa.daemon()?.start_with(&[("PEC_CRASH_AT", "infected-stored")])?;
+        let submitted = alfa.submit("anna", Port::Submissions, ANNA, &[BRUNO], &infected("virus", &[BRUNO]))?;
+        assert_eq!(submitted.code("message"), Some(451), "{submitted}");
+        alfa.daemon()?.wait_for_end()?;
+        alfa.daemon()?.start()?;
+        assert_eq!(stored(alfa)?.len(), 1, "what was found is kept, though nothing was told of it");
+        anna_sends(testbed, &[BRUNO], &infected("virus", &[BRUNO]))?;
+        let all = testbed.received_when(&[(ANNA, 1)])?;
+        assert_eq!(of_kind(&all, ANNA, "non-accettazione").len(), 1);
+        testbed.judge(&all)
+    });
+}
+
+#[test]
+fn outcome_virus_scanner_that_is_not_configured_is_told_at_every_start() {
+    plan().provider("alfa", &["anna"]).provider("beta", &["bruno"]).with_clamd("").test(|testbed| {
+        let warning = "NO VIRUS SCANNER";
+        for (host, warned) in [("alfa", true), ("beta", false)] {
+            let host = testbed.host(host)?;
+            assert_eq!(command(host, &["check-config"])?.contains(warning), warned);
+            assert_eq!(host.daemon()?.log().contains(warning), warned);
+        }
+        Ok(())
+    });
+}

@@ -1,0 +1,179 @@
+//! Viruses in the hop: the second phase of reception (§2.2.2), and what follows when another provider found one (§3.2.4).
+//!
+//! An envelope of another provider is correct before anybody looks inside: it is taken in charge, then scanned, and an
+//! infected one lies in the store before the detection is committed. Our own envelopes are not scanned again: the access
+//! point did it before it signed them (§3.1.3), and notifications carry no more than our users sent. Anomaly envelopes
+//! were scanned by the incoming milter. Without a verdict no mailbox gets anything; Postfix offers the message again.
+//!
+//! A detection about a message that our user sent becomes one notice to him, unless his recipient's end was told before.
+
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use super::entries::{ArrivalDetails, Author, ReportAuthor};
+use super::envelope::{Telling, distinct, in_order};
+use super::{Fault, Hop, Local, receipts};
+use crate::crash;
+use crate::incoming_point::CertifiedMessage;
+use crate::legal_log::details::ReceivedNotification;
+use crate::legal_log::{Entry, EventKind, Recorded};
+use crate::message::Pieces;
+use crate::message::certification_data::TransactionFacts;
+use crate::message::wire::Kind;
+use crate::model::{Address, TemporalReference};
+use crate::operations::causes;
+use crate::operations::current::Current;
+use crate::operations::ports::{EventLog, Infected, Injection, Instruments, Mailboxes, QueueFile, Reply};
+use crate::operations::triggers::Trigger;
+use crate::operations::virus_guard::Stored;
+use crate::transaction::told;
+use crate::virus::{Place, VirusName};
+
+/// A detection may overtake our own acceptance, which Postfix offers at least every hour (`maximal_backoff_time`). One
+/// about a message that the log does not know after this time is about none of ours.
+const LONGEST_OVERTAKING: i64 = 2 * 3600;
+
+/// What the second phase says of an envelope.
+pub(super) enum Inspection {
+    Clean,
+    Infected(Stored),
+    /// Nothing is known: the answer for every mailbox.
+    Unknown(Reply),
+}
+
+impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
+    /// Scans an envelope of another provider. `arrived` is the same in every attempt, so that it is stored once.
+    pub(super) async fn inspect(
+        &self,
+        file: &QueueFile,
+        message: &CertifiedMessage,
+        locals: &[Local],
+        arrived: TemporalReference,
+    ) -> Inspection {
+        let (queue_id, id) = (&file.queue_id, &message.data.facts.id);
+        let about = |virus: VirusName| Infected {
+            at: arrived,
+            place: Place::IncomingPoint,
+            id: id.clone(),
+            queue_id: queue_id.clone(),
+            sender: message.data.facts.sender.to_string(),
+            recipients: distinct(locals).iter().map(Address::to_string).collect(),
+            virus,
+        };
+        match self.viruses.inspect(&Pieces::from(file.message.clone()), about).await {
+            Ok(None) => Inspection::Clean,
+            Ok(Some(stored)) => {
+                let (virus, name) = (&stored.virus, &stored.name);
+                warn!(queue_id, %id, provider = %message.provider, %virus, stored = name, "infected, not delivered");
+                crash::point("infected-stored");
+                Inspection::Infected(stored)
+            }
+            Err(fault) => {
+                let cause = causes(&fault);
+                error!(queue_id, %id, %cause, "not scanned for viruses and not delivered for now, Postfix will offer it again");
+                Inspection::Unknown(Reply::new(451, "4.7.1 not scanned for viruses, see the log of pec-milter"))
+            }
+        }
+    }
+
+    /// Another provider's virus detection: recorded, told to our user, delivered to the service mailbox.
+    pub(super) async fn deliver_detection(
+        &self,
+        current: &Arc<Current>,
+        file: &QueueFile,
+        message: &CertifiedMessage,
+        locals: Vec<Local>,
+        triggers: &[(usize, Trigger)],
+    ) -> Result<Vec<Reply>, Fault> {
+        let mailboxes: Vec<String> = locals.iter().map(|local| local.named.clone()).collect();
+        let author = Author { queue_id: &file.queue_id, message, at: self.instruments.now() };
+        self.log.record(vec![author.notification_received(&mailboxes)]).await?;
+
+        let places: Vec<usize> = triggers.iter().map(|(index, _)| *index).collect();
+        let mut replies = match self.non_delivery_of(current, file, message).await? {
+            Consequence::Notice { recorded, facts } => {
+                crash::point("virus-non-delivery-recorded");
+                let notification = receipts::virus_non_delivery_notice(current, &facts, &recorded.entry);
+                let telling = notification.map(|notification| Telling { notification, answers: places });
+                self.tell(current, file, telling.into_iter().collect()).await?
+            }
+            Consequence::None => Vec::new(),
+            Consequence::TooEarly => {
+                let wait = Reply::new(451, "4.3.0 the acceptance of the message is not recorded yet");
+                places.into_iter().map(|place| (place, wait.clone())).collect()
+            }
+        };
+        if !locals.is_empty() {
+            let indexes: Vec<usize> = locals.iter().map(|local| local.index).collect();
+            replies.extend(indexes.into_iter().zip(self.pass(file, locals).await));
+        }
+        Ok(in_order(file, replies))
+    }
+
+    /// Commits what a detection means for our user.
+    async fn non_delivery_of(
+        &self,
+        current: &Arc<Current>,
+        file: &QueueFile,
+        message: &CertifiedMessage,
+    ) -> Result<Consequence, Fault> {
+        let (queue_id, facts) = (file.queue_id.as_str(), &message.data.facts);
+        let (id, at) = (&facts.id, self.instruments.now());
+        let Some(recipient) = &message.data.recipient else { return Ok(Consequence::None) };
+        let earlier = self.log.of_transaction(id).await?;
+        let of_kind = |kind| earlier.iter().map(|one| &one.entry).find(|entry| entry.kind == kind);
+        let (Some(arrival), Some(_)) = (of_kind(EventKind::Arrival), of_kind(EventKind::Acceptance)) else {
+            let may_come = current.manages(&facts.sender) && at.unix() - message.data.at.unix() < LONGEST_OVERTAKING;
+            warn!(queue_id, %id, %recipient, provider = %message.provider, may_come, "a virus detection about a message that was not accepted here");
+            return Ok(if may_come { Consequence::TooEarly } else { Consequence::None });
+        };
+        let accepted = ArrivalDetails::facts(arrival).ok_or(Fault::UnreadableArrival)?;
+        if !accepted.certifies(recipient) {
+            warn!(queue_id, %id, %recipient, provider = %message.provider, "a virus detection about somebody who is no certified recipient of the message");
+            return Ok(Consequence::None);
+        }
+        if earlier.iter().any(|one| ends(&one.entry, recipient)) {
+            warn!(queue_id, %id, %recipient, provider = %message.provider, "a virus detection after the recipient's outcome, nothing is told");
+            return Ok(Consequence::None);
+        }
+        let virus = VirusName::new(message.data.error_text.as_deref().unwrap_or_default());
+        let author = ReportAuthor { queue_id, arrival, id, at };
+        let entry = author.virus_non_delivery(recipient, &virus, self.new_id(current));
+        let recorded = self.log.record(vec![entry]).await?.into_iter().next();
+        Ok(match recorded {
+            Some(one)
+                if one.entry.kind == EventKind::VirusNonDelivery && one.entry.queue_id == Some(queue_id.into()) =>
+            {
+                info!(queue_id, %id, %recipient, %virus, "another provider found a virus");
+                Consequence::Notice { recorded: Box::new(one), facts: accepted }
+            }
+            // The same detection under another queue id tells, or told, it.
+            _ => Consequence::None,
+        })
+    }
+}
+
+/// What a detection means for our user.
+enum Consequence {
+    /// The notice is to be told, with the facts that we certified ourselves.
+    Notice { recorded: Box<Recorded>, facts: TransactionFacts },
+    /// It is recorded and delivered, nothing more.
+    None,
+    /// The message it is about may still be on its way into the log.
+    TooEarly,
+}
+
+/// Whether an entry tells how it ended for a recipient. Timeout notices and detections are told beside (§3.1.6, §3.2.4).
+fn ends(entry: &Entry, recipient: &Address) -> bool {
+    let is_end = match entry.kind {
+        EventKind::Delivery | EventKind::NonDelivery => true,
+        EventKind::NotificationReceived => !is_detection(entry),
+        _ => false,
+    };
+    is_end && told(entry).iter().any(|(about, progress)| about == recipient && !progress.is_open())
+}
+
+fn is_detection(entry: &Entry) -> bool {
+    ReceivedNotification::of(entry).and_then(|known| known.kind()) == Some(Kind::VirusDetection)
+}
