@@ -13,6 +13,7 @@ use crate::identity::SenderMap;
 use crate::model::TemporalReference;
 use crate::operations::current::Current;
 use crate::smime::{Engine, Sha1Policy, Signer, SignerCertificate, Trust, pem, profile};
+use crate::transaction::EARLIEST_FINAL;
 
 /// What was loaded, and what an administrator should know of it.
 pub struct Loaded {
@@ -40,6 +41,13 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
     else {
         return Err(Unusable(problems));
     };
+    if config.timeouts.is_for_tests() {
+        let place = config.location("timeouts.final_seconds");
+        warnings.push(format!(
+            "{place}: final notices come before {} hours, for tests only (§3.1.6)",
+            EARLIEST_FINAL / 3600
+        ));
+    }
     warnings.extend(directory_warnings(config, &directory, &signer));
     let own = ProviderRecord::own(&config.provider, signer.certificate().der().to_vec());
     let current = Current {
@@ -53,6 +61,7 @@ pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> 
             recipients: usize::try_from(config.limits.recipients).unwrap_or(usize::MAX),
             product: config.limits.product_bytes,
         },
+        timeouts: config.timeouts,
     };
     Ok(Loaded { current, warnings })
 }

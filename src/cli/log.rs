@@ -1,4 +1,4 @@
-//! `log show`: the timeline of one transaction, for people.
+//! `log show`: the timeline of one transaction, for people; `log rebuild`: what is derived from the log, made anew.
 
 use std::io::{Write, stdout};
 use std::path::Path;
@@ -28,6 +28,14 @@ pub fn show(config: &Path, msgid: &str) -> Result<bool, Failure> {
     for Recorded { sequence, entry, .. } in &entries {
         writeln!(out, "{}", line(*sequence, entry))?;
     }
+    Ok(true)
+}
+
+/// Makes the watch anew from the events.
+pub fn rebuild(config: &Path) -> Result<bool, Failure> {
+    let config = Config::read(config)?;
+    let watched = SqliteLog::rebuild_watch(&config.log.database)?;
+    writeln!(stdout(), "{watched} recipients are watched")?;
     Ok(true)
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one thin file per command. Exit codes: 0 yes, 1 no, 2 failure.
 
+mod audit;
 mod check_config;
 mod load;
 mod log;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jiff::civil::Date;
 
 /// A provider of PEC, Italy's certified e-mail, on top of Postfix and Dovecot.
 #[derive(Debug, Parser)]
@@ -47,6 +49,17 @@ enum LogCommand {
         #[arg(value_name = "PEC-MSGID")]
         msgid: String,
     },
+    /// Looks for everything that must not be in the log, and names it; a day or the whole log.
+    Audit {
+        /// The first day, as 2026-07-15.
+        #[arg(long, value_name = "DAY")]
+        from: Option<Date>,
+        /// The last day.
+        #[arg(long, value_name = "DAY")]
+        to: Option<Date>,
+    },
+    /// Makes anew what is derived from the log: the watch for timeout notices.
+    Rebuild,
 }
 
 /// Why a command failed; printed with its causes by `main`.
@@ -58,6 +71,8 @@ pub fn execute(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Run => run::run(&arguments.config)?,
         Command::CheckConfig => check_config::check_config(&arguments.config)?,
         Command::Log(LogCommand::Show { msgid }) => log::show(&arguments.config, &msgid)?,
+        Command::Log(LogCommand::Audit { from, to }) => audit::audit(&arguments.config, from, to)?,
+        Command::Log(LogCommand::Rebuild) => log::rebuild(&arguments.config)?,
         Command::Verify { file } => verify::verify(&arguments.config, &file)?,
     };
     Ok(if answer { ExitCode::SUCCESS } else { ExitCode::from(1) })

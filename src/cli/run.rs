@@ -20,6 +20,7 @@ use crate::config::{Config, Endpoint};
 use crate::operations::current::Handle;
 use crate::operations::deliver::Hop;
 use crate::operations::ports::Instruments;
+use crate::operations::watch_timeouts::TimeoutWatch;
 
 pub fn run(path: &Path) -> Result<bool, Failure> {
     start_logging();
@@ -61,6 +62,13 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     let hop = Hop {
         current: current.clone(),
         log: log.clone(),
+        mailboxes: DovecotLmtp::new(mailboxes.clone(), &hostname),
+        injection: PostfixInjection::new(injection.clone(), &hostname),
+        instruments: SystemInstruments,
+    };
+    let timeouts = TimeoutWatch {
+        current: current.clone(),
+        log: log.clone(),
         mailboxes: DovecotLmtp::new(mailboxes, &hostname),
         injection: PostfixInjection::new(injection, &hostname),
         instruments: SystemInstruments,
@@ -77,6 +85,8 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     // An envelope is larger than the message it carries, by its texts, certification data and signature.
     let settings = lmtp::Settings { hostname, message_limit: message_limit.saturating_add(ENVELOPE_ROOM) };
     let hop = tokio::spawn(lmtp::serve(lmtp_listener, Arc::new(HopServer(hop)), settings, stopped()));
+    let watching = stopping.clone();
+    let timeouts = tokio::spawn(async move { timeouts.run(watching).await });
     info!(provider = %config.provider.name, "serving");
     sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
 
@@ -88,6 +98,7 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     incoming.await??;
     bounces.await??;
     hop.await?;
+    timeouts.await?;
     if let Some(log) = Arc::into_inner(log) {
         log.close().await?;
     }

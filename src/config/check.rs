@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::{Limits, Listen, Problem};
 use crate::model::Provider;
+use crate::transaction::{FINAL, FIRST, Timeouts};
 
 /// The local part that every provider's own messages come from (§2.2.6, §3.1.4).
 const SENDING_LOCAL_PART: &str = "posta-certificata";
@@ -69,6 +70,24 @@ pub(super) fn limits(limits: &Limits) -> Vec<Found> {
     .filter(|(_, found, least)| found < least)
     .map(|(key, found, least)| (key, Problem::BelowDecree { found, least }))
     .collect()
+}
+
+/// The notices that the rules want at 12 and at 24 hours may come earlier, for tests, but never later
+/// (§3.1.6).
+pub(super) fn timeouts(timeouts: &Timeouts) -> Vec<Found> {
+    let mut found: Vec<Found> = [
+        ("timeouts.first_seconds", timeouts.first_seconds, FIRST),
+        ("timeouts.final_seconds", timeouts.final_seconds, FINAL),
+    ]
+    .into_iter()
+    .filter(|(_, found, most)| !(1..=*most).contains(found))
+    .map(|(key, found, most)| (key, Problem::OutsideTimeout { found, least: 1, most }))
+    .collect();
+    if found.is_empty() && timeouts.final_seconds <= timeouts.first_seconds {
+        let problem = Problem::FinalBeforeFirst { found: timeouts.final_seconds, first: timeouts.first_seconds };
+        found.push(("timeouts.final_seconds", problem));
+    }
+    found
 }
 
 pub(super) fn listen(listen: &Listen) -> Vec<Found> {

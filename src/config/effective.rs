@@ -30,6 +30,8 @@ impl fmt::Display for Config {
         print.value("limits.message_bytes", &self.limits.message_bytes)?;
         print.value("limits.product_bytes", &self.limits.product_bytes)?;
         print.value("limits.recipients", &self.limits.recipients)?;
+        print.value("timeouts.first_seconds", &self.timeouts.first_seconds)?;
+        print.value("timeouts.final_seconds", &self.timeouts.final_seconds)?;
         print.value("listen.access", &self.listen.access)?;
         print.value("listen.incoming", &self.listen.incoming)?;
         print.value("listen.bounces", &self.listen.bounces)?;

@@ -69,6 +69,10 @@ pub enum Problem {
     TwoKeys,
     #[error("the same socket as {0}; each needs its own path")]
     SameSocket(&'static str),
+    #[error("found {found}, expected {least} to {most} (§3.1.6)")]
+    OutsideTimeout { found: u64, least: u64, most: u64 },
+    #[error("found {found}, expected more than timeouts.first_seconds, which is {first}")]
+    FinalBeforeFirst { found: u64, first: u64 },
     #[error("found {found}, expected at least {least} (DM 2-11-2005 art. 12)")]
     BelowDecree { found: u64, least: u64 },
 }

@@ -18,6 +18,7 @@ pub use format::{ConfigError, ConfigErrors, Problem};
 pub use params::{Endpoint, Engine, LoopbackAddress, UnixSocket};
 
 use crate::model::Provider;
+use crate::transaction::{FINAL, FIRST, Timeouts};
 use format::{Document, Origin};
 
 /// What providers offer today: 100 MB; the decree asks for 30 (DM 2-11-2005 art. 12).
@@ -43,6 +44,8 @@ pub struct Config {
     pub directory: Directory,
     pub senders: Senders,
     pub limits: Limits,
+    /// When a silent transaction is told to its sender (§3.1.6).
+    pub timeouts: Timeouts,
     pub listen: Listen,
     pub postfix: Postfix,
     pub dovecot: Dovecot,
@@ -161,6 +164,7 @@ impl Config {
         let directory = Directory { ldif: document.optional("directory.ldif") };
         let senders = Senders { map: document.optional("senders.map") };
         let limits = limits(document);
+        let timeouts = timeouts(document);
         let listen = listen(document);
         let inject = document.or("postfix.inject", LoopbackAddress(INJECTION));
         let lmtp = document.or("dovecot.lmtp", Endpoint::Unix(UnixSocket(DOVECOT_SOCKET.into())));
@@ -172,6 +176,7 @@ impl Config {
             directory,
             senders,
             limits,
+            timeouts,
             listen,
             postfix: Postfix { inject },
             dovecot: Dovecot { lmtp },
@@ -219,6 +224,15 @@ fn limits(document: &mut Document) -> Limits {
     let limits = Limits { message_bytes, product_bytes, recipients };
     document.note(check::limits(&limits));
     limits
+}
+
+fn timeouts(document: &mut Document) -> Timeouts {
+    let timeouts = Timeouts {
+        first_seconds: document.or("timeouts.first_seconds", FIRST),
+        final_seconds: document.or("timeouts.final_seconds", FINAL),
+    };
+    document.note(check::timeouts(&timeouts));
+    timeouts
 }
 
 fn listen(document: &mut Document) -> Listen {

@@ -41,6 +41,7 @@ fn the_least_file_gives_a_whole_configuration() {
     assert!(config.trust.accept_sha1);
     assert_eq!((config.directory.ldif.as_deref(), config.senders.map.as_deref()), (None, None));
     assert_eq!(config.limits, Limits { message_bytes: 104_857_600, product_bytes: 52_428_800_000, recipients: 500 });
+    assert_eq!((config.timeouts.first_seconds, config.timeouts.final_seconds), (43_200, 86_400));
     assert_eq!(config.listen.access.path(), Path::new("/var/spool/postfix/pec-milter/access"));
     assert_eq!(config.postfix.inject.socket_addr().to_string(), "127.0.0.1:10025");
     assert_eq!(config.log.database, Path::new("/var/lib/pec-milter/log.sqlite"));
@@ -72,6 +73,9 @@ map = "/s"
 message_bytes = 0x4000000
 product_bytes = 30_000_000
 recipients = 50
+[timeouts]
+first_seconds = 2
+final_seconds = 4
 [listen]
 access = "unix:/a"
 incoming = "unix:/i"
@@ -96,6 +100,7 @@ database = "/l.db"
     assert_eq!(config.senders.map.as_deref(), Some(Path::new("/s")));
     assert_eq!(config.limits, Limits { message_bytes: 67_108_864, product_bytes: 30_000_000, recipients: 50 });
     assert_eq!(config.listen.bounces.path(), Path::new("/b"));
+    assert_eq!((config.timeouts.first_seconds, config.timeouts.final_seconds), (2, 4));
     assert_eq!((config.listen.lmtp.path(), config.listen.socket_group.as_str()), (Path::new("/l"), "mail"));
     assert_eq!(config.postfix.inject.socket_addr().to_string(), "[::1]:26");
     assert_eq!(config.dovecot.lmtp, Endpoint::Tcp("192.0.2.1:24".parse().unwrap()));
@@ -204,6 +209,21 @@ fn rules_across_keys_name_the_key_to_change() {
             "[key]\n",
             "[limits]\nmessage_bytes = 1\nproduct_bytes = 30000000\n[key]\n",
             ":7: limits.message_bytes: found 1,",
+        ),
+        (
+            "[key]\n",
+            "[timeouts]\nfirst_seconds = 0\n[key]\n",
+            ":7: timeouts.first_seconds: found 0, expected 1 to 43200",
+        ),
+        (
+            "[key]\n",
+            "[timeouts]\nfinal_seconds = 86401\n[key]\n",
+            ":7: timeouts.final_seconds: found 86401, expected 1 to 86400",
+        ),
+        (
+            "[key]\n",
+            "[timeouts]\nfirst_seconds = 9\nfinal_seconds = 9\n[key]\n",
+            ":8: timeouts.final_seconds: found 9, expected more than timeouts.first_seconds, which is 9",
         ),
         (
             "[key]\n",

@@ -3,6 +3,7 @@
 //! The store behind it is `adapters/sqlite`; this room says what an entry is, when two entries are the same fact, and
 //! how rows are chained so that a later change shows.
 
+pub mod audit;
 mod chain;
 pub mod details;
 mod entry;

@@ -1,6 +1,6 @@
 //! The one time of one operation and its format for users (§4.1, §4.2).
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{Timestamp, Zoned, civil::Date, tz::TimeZone};
 use std::sync::LazyLock;
 
 /// Legal Italian time. The zone database is compiled in, so the lookup cannot fail on a machine without one.
@@ -17,6 +17,12 @@ impl TemporalReference {
         const DAY: i64 = 86_400;
         let (first, last) = (Timestamp::MIN.as_second() + DAY, Timestamp::MAX.as_second() - DAY);
         TemporalReference(seconds.clamp(first, last))
+    }
+
+    /// The first instant of a day, legal Italian time; a day that no calendar here can show becomes the nearest that can.
+    pub fn beginning(day: Date) -> Self {
+        let begins = day.to_zoned(ROME.clone()).map(|begins| begins.timestamp().as_second());
+        Self::from_unix(begins.unwrap_or(if day.year() > 0 { i64::MAX } else { i64::MIN }))
     }
 
     /// Seconds since 1970-01-01 00:00 UTC.
@@ -63,6 +69,15 @@ mod tests {
         assert_eq!(summer.date_field(), "Mon, 15 Jul 2024 10:30:45 +0200");
         let winter = TemporalReference::from_unix(1_705_311_045);
         assert_eq!((winter.time(), winter.zone()), ("10:30:45".into(), "+0100".into()));
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_in_rome() {
+        let begins = |text: &str| TemporalReference::beginning(text.parse().unwrap());
+        assert_eq!(begins("2024-07-15").unix(), 1_720_994_400);
+        assert_eq!(begins("2024-01-15").unix(), 1_705_273_200);
+        assert_eq!(begins("9999-12-31").unix(), TemporalReference::from_unix(i64::MAX).unix());
+        assert_eq!(begins("-9999-01-01").unix(), TemporalReference::from_unix(i64::MIN).unix());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::incoming_point::Standards;
 use crate::message::body::{Signed, Unsigned};
 use crate::model::{Address, Provider, TemporalReference};
 use crate::smime::{Sha1Policy, Signer, SigningError, Trust};
+use crate::transaction::Timeouts;
 
 /// This provider with everything it knows: configuration, key, directory.
 pub struct Current {
@@ -19,6 +20,7 @@ pub struct Current {
     pub directory: Directory,
     pub senders: SenderMap,
     pub limits: Limits,
+    pub timeouts: Timeouts,
 }
 
 impl Current {

@@ -2,7 +2,8 @@
 //!
 //! `submit` and `receive` are what the milters do while Postfix holds the message: they transform it in place and
 //! certify nothing. `deliver` is what the LMTP hop does once the message is durable in Postfix's queue: it records each
-//! fact, then tells it, and every step can run twice. Time and chance come in through [`ports::Instruments`].
+//! fact, then tells it, and every step can run twice. `watch_timeouts`
+//! does the same for silence. Time and chance come in through [`ports::Instruments`].
 
 pub mod current;
 pub mod deliver;
@@ -10,7 +11,9 @@ pub mod ports;
 pub mod receive;
 pub mod report;
 pub mod submit;
+pub mod telling;
 pub mod triggers;
+pub mod watch_timeouts;
 
 use crate::message::body::Signed;
 

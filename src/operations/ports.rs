@@ -8,7 +8,8 @@ use crate::legal_log::{Entry, Recorded};
 use bytes::Bytes;
 
 use crate::message::Pieces;
-use crate::model::{PecMsgid, TemporalReference};
+use crate::model::{Address, PecMsgid, TemporalReference};
+use crate::transaction::Progress;
 
 /// The event log (§2.3). A fact is told to anybody only after `record` returned it.
 pub trait EventLog: Send + Sync + 'static {
@@ -31,6 +32,43 @@ pub struct LogError {
     pub call: &'static str,
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// The watch over accepted transactions (§3.1.6), kept in step with the event log in its own commits.
+pub trait Watch: Send + Sync + 'static {
+    /// Some of the recipients of this progress whose transactions were accepted at or before an instant, in order of
+    /// acceptance: the first ones, or those that come after another.
+    fn open(
+        &self,
+        progress: Progress,
+        until: TemporalReference,
+        after: Option<Watched>,
+    ) -> impl Future<Output = Result<Vec<Watched>, LogError>> + Send;
+
+    /// The earliest acceptance among the recipients of this progress.
+    fn earliest(&self, progress: Progress) -> impl Future<Output = Result<Option<TemporalReference>, LogError>> + Send;
+
+    /// Makes those notices durable that are still owed in the instant of the commit, and returns them.
+    fn record_owed(&self, notices: Vec<Entry>) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
+
+    /// Some of the notices that are recorded and not marked as sent, in order of recording, after a place in the log.
+    fn unsent(&self, after: i64) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
+
+    /// Remembers that the notice at this place in the log was sent.
+    fn mark_sent(&self, sequence: i64) -> impl Future<Output = Result<(), LogError>> + Send;
+
+    /// Returns when a transaction was accepted since the last call returned.
+    fn accepted(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A recipient that may be owed a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    pub id: PecMsgid,
+    /// In lower case.
+    pub recipient: Address,
+    pub accepted: TemporalReference,
+    pub progress: Progress,
 }
 
 /// A message on its way to another server.

@@ -84,11 +84,12 @@ impl Plan {
         Testbed::start(self)
     }
 
-    /// Starts all of it for one test. A failure shows the logs of every host, and keeps the files if PEC_KEEP=1.
+    /// Starts all of it for one test, and audits all event logs after it. A failure shows the logs of every host, and
+    /// keeps the files if PEC_KEEP=1.
     pub fn test(self, body: impl FnOnce(&Testbed) -> Result<()>) {
         let testbed = self.start().unwrap_or_else(|error| panic!("{error:#}"));
         // The panic happens while the testbed lives, which is how it knows of the failure.
-        body(&testbed).unwrap_or_else(|error| panic!("{error:#}"));
+        body(&testbed).and_then(|()| testbed.audit()).unwrap_or_else(|error| panic!("{error:#}"));
     }
 
     fn host(mut self, name: &str, users: &[&str], certified: bool) -> Self {
@@ -176,6 +177,15 @@ impl Testbed {
     pub fn wait_for_empty_queues(&self) -> Result<()> {
         // Once more: a notification may go back to a host that was found empty. None causes a further message.
         self.hosts.iter().chain(&self.hosts).try_for_each(Host::wait_for_empty_queue)
+    }
+
+    /// Nothing that an auditor would object to may stand in the event log of any provider.
+    pub fn audit(&self) -> Result<()> {
+        for host in self.hosts.iter().filter(|host| host.site.certified) {
+            let (is_sound, said) = host.daemon()?.command(&["log", "audit"])?;
+            ensure!(is_sound, "the audit of {} finds:\n{said}", host.site.domain);
+        }
+        Ok(())
     }
 
     /// The last lines of all logs.

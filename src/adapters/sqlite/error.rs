@@ -30,6 +30,8 @@ pub enum StoreError {
     Sqlite { path: PathBuf, call: &'static str, source: rusqlite::Error },
     #[error("{} is not as it was written", .path.display())]
     Chain { path: PathBuf, source: ChainBreak },
+    #[error("the watch in {} holds a {column} that was never written there; run `pec-milter log rebuild`", .path.display())]
+    Watch { path: PathBuf, column: &'static str },
     #[error("could not start a thread to write {}", .path.display())]
     NoThread { path: PathBuf, source: io::Error },
     #[error("the thread that writes {} has ended", .path.display())]

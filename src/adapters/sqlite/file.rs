@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use crate::adapters::sqlite::error::{Named, StoreError};
 
 /// The schema, version by version: version N is what the first N of these make. Released ones never change.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("watch.sql")];
 
 /// How long a lock of another process is waited for: longer than a reader's or a backup's moment, shorter than
 /// anybody's patience with a mail server. Then the callers answer 4xx and Postfix tries again.
@@ -163,6 +163,11 @@ mod tests {
         (folder, path)
     }
 
+    /// The migrations of a later program.
+    fn with_later(further: &[&'static str]) -> Vec<&'static str> {
+        [MIGRATIONS, &["CREATE TABLE later (x)"], further].concat()
+    }
+
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
@@ -174,7 +179,7 @@ mod tests {
         connection.execute_batch("BEGIN IMMEDIATE; CREATE TABLE t (x); COMMIT").unwrap();
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(&path.with_extension("db-wal")), 0o600);
-        assert_eq!(version_of(&connection, &path).unwrap(), 1);
+        assert_eq!(version_of(&connection, &path).unwrap(), known(MIGRATIONS));
         let full: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
         assert_eq!(full, 2);
     }
@@ -208,9 +213,10 @@ mod tests {
     #[test]
     fn a_file_of_a_newer_version_is_refused_naming_both() {
         let (_folder, path) = folder();
-        drop(open_to_write(&path, &[MIGRATIONS[0], "CREATE TABLE later (x)"]).unwrap());
+        drop(open_to_write(&path, &with_later(&[])).unwrap());
         for error in [open_to_write(&path, MIGRATIONS).unwrap_err(), open_to_read(&path).unwrap_err()] {
-            assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }));
+            let StoreError::Newer { found, known, .. } = error else { panic!("{error}") };
+            assert_eq!((found, known), (known + 1, super::known(MIGRATIONS)));
         }
     }
 
@@ -219,10 +225,10 @@ mod tests {
         let (_folder, path) = folder();
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(open_to_read(&path), Err(StoreError::Older { found: 0, known: 1, .. })));
+        assert!(matches!(open_to_read(&path), Err(StoreError::Older { found: 0, .. })));
         drop(open_to_write(&path, MIGRATIONS).unwrap());
-        let upgraded = open_to_write(&path, &[MIGRATIONS[0], "CREATE TABLE later (x)"]).unwrap();
-        assert_eq!(version_of(&upgraded, &path).unwrap(), 2);
+        let upgraded = open_to_write(&path, &with_later(&[])).unwrap();
+        assert_eq!(version_of(&upgraded, &path).unwrap(), known(MIGRATIONS) + 1);
         upgraded.execute("INSERT INTO later VALUES (1)", []).unwrap();
     }
 
@@ -230,8 +236,7 @@ mod tests {
     fn a_migration_that_fails_changes_nothing() {
         let (_folder, path) = folder();
         drop(open_to_write(&path, MIGRATIONS).unwrap());
-        let broken = [MIGRATIONS[0], "CREATE TABLE later (x)", "nonsense"];
-        assert!(matches!(open_to_write(&path, &broken), Err(StoreError::Sqlite { .. })));
+        assert!(matches!(open_to_write(&path, &with_later(&["nonsense"])), Err(StoreError::Sqlite { .. })));
         let connection = open_to_write(&path, MIGRATIONS).unwrap();
         let tables: i64 = connection
             .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'later'", [], |row| row.get(0))

@@ -10,11 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use crate::adapters::sqlite::error::StoreError;
+use crate::adapters::sqlite::error::{Named, StoreError};
 use crate::adapters::sqlite::file;
 use crate::adapters::sqlite::row::{self, StoredRow};
+use crate::adapters::sqlite::watch;
 use crate::legal_log::{Link, Recorded};
-use crate::model::TemporalReference;
+use crate::model::{PecMsgid, TemporalReference};
+use crate::operations::ports::Watched;
+use crate::transaction::Progress;
 
 /// Reads at a time: enough that a long one does not hold up the others, few enough to leave the disk to the writer.
 const CONNECTIONS: usize = 4;
@@ -29,6 +32,9 @@ const OF_MSGID: &str = "WHERE pec_msgid IN (SELECT ?1 UNION SELECT pec_msgid FRO
 const OF_SENDER: &str = "WHERE sender = ?1 COLLATE NOCASE AND at >= ?2 AND at < ?3 ORDER BY at, sequence LIMIT ?4";
 const OF_RECIPIENT: &str =
     "WHERE recipient = ?1 COLLATE NOCASE AND at >= ?2 AND at < ?3 ORDER BY at, sequence LIMIT ?4";
+const STEP_OF_PERIOD: &str = "SELECT at, sequence, pec_msgid FROM event WHERE (at, sequence) > (?1, ?2) AND at < ?3 ORDER BY at, sequence LIMIT ?4";
+const EARLIER_IN_PERIOD: &str = "SELECT EXISTS (SELECT 1 FROM event
+    WHERE pec_msgid = ?1 AND at >= ?2 AND (at, sequence) < (?3, ?4))";
 const OF_PERIOD: &str = "WHERE at >= ?1 AND at < ?2 ORDER BY at, sequence LIMIT ?3";
 
 /// The log, to be read. Clones share their connections.
@@ -100,6 +106,38 @@ impl LogReader {
         self.read(move |connection, path| select(connection, path, OF_PERIOD, key)).await
     }
 
+    /// Shows each transaction that has an entry in a period, once and with all its entries, and returns what came of it.
+    /// Never more than one transaction is held at a time.
+    pub async fn fold_transactions<T: Send + 'static>(
+        &self,
+        period: Range<TemporalReference>,
+        mut known: T,
+        mut show: impl FnMut(&mut T, &PecMsgid, &[Recorded]) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.read(move |connection, path| {
+            let (start, end) = (period.start.unix(), period.end.unix());
+            let mut after = (start, i64::MIN);
+            loop {
+                let step = step_of_period(connection, after, end).named(path, "read rows of")?;
+                let Some(last) = step.last() else { return Ok(known) };
+                let next = (last.0, last.1);
+                for (at, sequence, id) in step {
+                    let Some(id) = id else { continue };
+                    // Shown at its first entry of the period already.
+                    if appeared_before(connection, &id, start, (at, sequence)).named(path, "read rows of")? {
+                        continue;
+                    }
+                    let entries = select(connection, path, OF_TRANSACTION, [&id])?;
+                    if let Some(id) = entries.first().and_then(|one| one.entry.pec_msgid.clone()) {
+                        show(&mut known, &id, &entries);
+                    }
+                }
+                after = next;
+            }
+        })
+        .await
+    }
+
     /// Walks through all rows; returns the link of the last one, or `StoreError::Chain` with the first that does not
     /// fit.
     pub async fn verify_chain(&self) -> Result<Link, StoreError> {
@@ -120,6 +158,23 @@ impl LogReader {
         .await
     }
 
+    pub(super) async fn watched(
+        &self,
+        progress: Progress,
+        until: TemporalReference,
+        after: Option<Watched>,
+    ) -> Result<Vec<Watched>, StoreError> {
+        self.read(move |connection, path| watch::watched(connection, path, progress, until, after.as_ref())).await
+    }
+
+    pub(super) async fn earliest_watch(&self, progress: Progress) -> Result<Option<TemporalReference>, StoreError> {
+        self.read(move |connection, path| watch::earliest(connection, path, progress)).await
+    }
+
+    pub(super) async fn unsent(&self, after: i64) -> Result<Vec<Recorded>, StoreError> {
+        self.read(move |connection, path| watch::unsent(connection, path, after)).await
+    }
+
     async fn read<T, F>(&self, question: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -135,6 +190,25 @@ impl LogReader {
         });
         answer.await.map_err(|_| ended())?
     }
+}
+
+type Appearance = (i64, i64, Option<String>);
+
+fn step_of_period(connection: &Connection, after: (i64, i64), end: i64) -> rusqlite::Result<Vec<Appearance>> {
+    let mut statement = connection.prepare_cached(STEP_OF_PERIOD)?;
+    let rows = statement.query_map((after.0, after.1, end, ROWS_PER_STEP), |row| {
+        Ok((row.get("at")?, row.get("sequence")?, row.get("pec_msgid")?))
+    })?;
+    rows.collect()
+}
+
+fn appeared_before(
+    connection: &Connection,
+    id: &str,
+    start: i64,
+    (at, sequence): (i64, i64),
+) -> rusqlite::Result<bool> {
+    connection.prepare_cached(EARLIER_IN_PERIOD)?.query_row((id, start, at, sequence), |row| row.get(0))
 }
 
 /// Whether the last row fits the one before it: what can be asked at every start.
@@ -198,26 +272,28 @@ mod tests {
     fn every_question_is_served_by_an_index() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(file::MIGRATIONS[0]).unwrap();
-        for (clauses, parameters, indexes) in [
-            (OF_QUEUE_FILE, 1, vec!["event_by_queue_id"]),
-            (OF_TRANSACTION, 1, vec!["event_by_pec_msgid"]),
-            (OF_MSGID, 2, vec!["event_by_pec_msgid", "event_by_client_msgid"]),
-            (OF_SENDER, 4, vec!["event_by_sender"]),
-            (OF_RECIPIENT, 4, vec!["event_by_recipient"]),
-            (OF_PERIOD, 3, vec!["event_by_time"]),
-            ("WHERE slot = ?1", 1, vec!["event_by_slot"]),
+        let of_event = |clauses: &str| format!("SELECT * FROM event {clauses}");
+        for (question, parameters, indexes) in [
+            (of_event(OF_QUEUE_FILE), 1, vec!["event_by_queue_id"]),
+            (of_event(OF_TRANSACTION), 1, vec!["event_by_pec_msgid"]),
+            (of_event(OF_MSGID), 2, vec!["event_by_pec_msgid", "event_by_client_msgid"]),
+            (of_event(OF_SENDER), 4, vec!["event_by_sender"]),
+            (of_event(OF_RECIPIENT), 4, vec!["event_by_recipient"]),
+            (of_event(OF_PERIOD), 3, vec!["event_by_time"]),
+            (of_event("WHERE slot = ?1"), 1, vec!["event_by_slot"]),
+            (STEP_OF_PERIOD.to_owned(), 4, vec!["event_by_time"]),
+            (EARLIER_IN_PERIOD.to_owned(), 4, vec!["event_by_pec_msgid"]),
         ] {
-            let mut statement =
-                connection.prepare(&format!("EXPLAIN QUERY PLAN SELECT * FROM event {clauses}")).unwrap();
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {question}")).unwrap();
             let plan: Vec<String> = statement
                 .query_map(rusqlite::params_from_iter(vec!["1"; parameters]), |row| row.get("detail"))
                 .unwrap()
                 .map(Result::unwrap)
                 .collect();
             let plan = plan.join("\n");
-            assert!(!plan.contains("SCAN event"), "{clauses}: {plan}");
+            assert!(!plan.contains("SCAN event"), "{question}: {plan}");
             for index in indexes {
-                assert!(plan.contains(index), "{clauses}: {plan}");
+                assert!(plan.contains(index), "{question}: {plan}");
             }
         }
     }

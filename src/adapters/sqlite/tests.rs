@@ -98,6 +98,10 @@ fn rows(path: &Path) -> i64 {
     Connection::open(path).unwrap().query_row("SELECT count(*) FROM event", [], |row| row.get(0)).unwrap()
 }
 
+fn commit(connection: &mut Connection, path: &Path, batches: Vec<Vec<Entry>>) -> Vec<append::Outcome> {
+    append::commit(connection, path, batches.into_iter().map(Change::Entries).collect())
+}
+
 /// The commits in a write-ahead log that was never reset: frames whose header gives the database size after them
 /// (SQLite file format, section 4.1).
 fn commits(path: &Path) -> usize {
@@ -213,6 +217,34 @@ async fn an_operator_finds_entries_by_identifier_address_and_time() {
 }
 
 #[tokio::test]
+async fn an_auditor_sees_each_transaction_of_a_period_once_and_whole() {
+    let disk = Disk::new();
+    let log = disk.log();
+    let of = |n: i64, at: i64, queue: &str| Entry {
+        pec_msgid: Some(format!("pec.{n}@alfa.example").parse().unwrap()),
+        at: TemporalReference::from_unix(NOW + at),
+        ..entry(queue)
+    };
+    // More rows than one step; the acceptance is earlier than rows recorded before it.
+    let many: Vec<Entry> = (0..1500).map(|n| of(100 + n, 50, &format!("M{n}"))).collect();
+    log.record(many).await.unwrap();
+    log.record(vec![of(1, 10, "Q1"), of(2, 10, "Q2"), of(1, 5, "Q3"), of(1, 200, "Q4"), bare_entry()]).await.unwrap();
+    let seen = |from: i64, to: i64| {
+        let period = TemporalReference::from_unix(NOW + from)..TemporalReference::from_unix(NOW + to);
+        let reader = log.reader().clone();
+        async move {
+            let show = |seen: &mut Vec<_>, id: &PecMsgid, rows: &[Recorded]| seen.push((id.to_string(), rows.len()));
+            reader.fold_transactions(period, Vec::new(), show).await.unwrap()
+        }
+    };
+    let first = ("pec.1@alfa.example".to_owned(), 3);
+    assert_eq!(seen(0, 300).await.len(), 1502);
+    assert_eq!(seen(0, 11).await, [first.clone(), ("pec.2@alfa.example".to_owned(), 1)]);
+    assert_eq!(seen(200, 201).await, [first]);
+    assert_eq!(seen(60, 200).await, []);
+}
+
+#[tokio::test]
 async fn the_database_itself_refuses_to_change_remove_or_replace_a_row() {
     let disk = Disk::with_rows(2).await;
     let connection = Connection::open(&disk.path).unwrap();
@@ -299,7 +331,7 @@ fn a_batch_that_fails_takes_nothing_of_the_others_with_it() {
         )
         .unwrap();
     let batches = vec![vec![entry("Q1")], vec![entry("Q2"), entry("bad")], vec![entry("Q3")]];
-    let outcomes = append::commit(&mut connection, &disk.path, batches);
+    let outcomes = commit(&mut connection, &disk.path, batches);
     assert_eq!(outcomes[0].as_ref().unwrap()[0].sequence, 1);
     assert!(matches!(**outcomes[1].as_ref().unwrap_err(), StoreError::Sqlite { call: "add a row to", .. }));
     assert_eq!(outcomes[2].as_ref().unwrap()[0].sequence, 2);
@@ -317,7 +349,7 @@ fn a_full_disk_fails_the_whole_transaction_and_the_next_one_works_again() {
     };
     limit(&connection, pages + 2);
     let large = |n: i64| Entry { details: Some("x".repeat(20_000)), ..entry(&format!("Q{n}")) };
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q0")], vec![large(1)], vec![large(2)]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q0")], vec![large(1)], vec![large(2)]]);
     for outcome in outcomes.iter().skip(1) {
         let StoreError::Sqlite { source, .. } = &**outcome.as_ref().unwrap_err() else { panic!("{outcome:?}") };
         assert_eq!(source.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull));
@@ -325,7 +357,7 @@ fn a_full_disk_fails_the_whole_transaction_and_the_next_one_works_again() {
     // Whatever was told is what stands.
     assert_eq!(rows(&disk.path), i64::from(outcomes[0].is_ok()));
     limit(&connection, 1_000_000);
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q0")], vec![large(1), large(2)]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q0")], vec![large(1), large(2)]]);
     assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(rows(&disk.path), 3);
     reader::check_tail(&connection, &disk.path).unwrap();
@@ -344,13 +376,13 @@ fn a_commit_that_fails_leaves_nothing_and_is_told_to_every_caller() {
              CREATE TEMP TRIGGER orphan AFTER INSERT ON event BEGIN INSERT INTO child VALUES (NEW.sequence); END",
         )
         .unwrap();
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q1")], vec![entry("Q2")]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q1")], vec![entry("Q2")]]);
     for outcome in outcomes {
         assert!(matches!(*outcome.unwrap_err(), StoreError::Sqlite { call: "commit to", .. }));
     }
     assert_eq!(rows(&disk.path), 0);
     connection.execute_batch("DROP TRIGGER orphan").unwrap();
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q1")]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q1")]]);
     assert_eq!(outcomes[0].as_ref().unwrap()[0].sequence, 1);
 }
 
@@ -362,7 +394,7 @@ fn a_transaction_that_was_left_open_does_not_block_the_writer() {
     connection
         .execute("INSERT INTO event (sequence, at, kind, hash) VALUES (1, 0, 'arrival', ?1)", params![[0_u8; 32]])
         .unwrap();
-    let outcomes = append::commit(&mut connection, &disk.path, vec![vec![entry("Q1")]]);
+    let outcomes = commit(&mut connection, &disk.path, vec![vec![entry("Q1")]]);
     assert_eq!(outcomes[0].as_ref().unwrap()[0].sequence, 1);
     assert_eq!(rows(&disk.path), 1);
 }
@@ -375,12 +407,12 @@ async fn a_locked_database_is_an_error_and_the_writer_recovers() {
     let writer = Writer::start(connection, &disk.path).unwrap();
     let other = Connection::open(&disk.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = writer.record(vec![entry("Q1")]).await.unwrap_err();
+    let error = writer.write(Change::Entries(vec![entry("Q1")])).await.unwrap_err();
     assert!(matches!(*error, StoreError::Sqlite { call: "begin a transaction of", .. }));
     // Readers are not held up by it.
     assert!(LogReader::open(&disk.path).unwrap().of_queue_file("Q1").await.unwrap().is_empty());
     other.execute_batch("ROLLBACK").unwrap();
-    assert!(writer.record(vec![entry("Q1")]).await.unwrap()[0].is_new);
+    assert!(writer.write(Change::Entries(vec![entry("Q1")])).await.unwrap()[0].is_new);
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::adapters::sqlite::append::{self, Outcome};
+use crate::adapters::sqlite::append::{self, Change, Outcome};
 use crate::adapters::sqlite::error::{Named, StoreError};
-use crate::legal_log::Entry;
+use crate::legal_log::{EventKind, Recorded};
 
 /// The rows after which no further batch joins a commit: bounds how long the first caller waits for the others, and how
 /// much one failing commit takes back. From about a hundred on, the disk's sync no longer counts.
@@ -27,11 +27,12 @@ pub(super) struct Writer {
     path: PathBuf,
     queue: Option<mpsc::Sender<Batch>>,
     thread: Option<JoinHandle<Result<(), StoreError>>>,
+    accepted: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct Batch {
-    entries: Vec<Entry>,
+    change: Change,
     answer: oneshot::Sender<Outcome>,
 }
 
@@ -39,12 +40,13 @@ impl Writer {
     pub fn start(connection: Connection, path: &Path) -> Result<Writer, StoreError> {
         let (queue, batches) = mpsc::channel(WAITING_BATCHES);
         let path = path.to_owned();
+        let accepted = Arc::new(Notify::new());
         let thread = thread::Builder::new().name("event-log".to_owned()).spawn({
-            let path = path.clone();
-            move || run(connection, &path, batches)
+            let (path, accepted) = (path.clone(), accepted.clone());
+            move || run(connection, &path, batches, &accepted)
         });
         match thread {
-            Ok(thread) => Ok(Writer { path, queue: Some(queue), thread: Some(thread) }),
+            Ok(thread) => Ok(Writer { path, queue: Some(queue), thread: Some(thread), accepted }),
             Err(source) => Err(StoreError::NoThread { path, source }),
         }
     }
@@ -53,13 +55,18 @@ impl Writer {
         &self.path
     }
 
-    /// Waits until the batch is durable.
-    pub async fn record(&self, entries: Vec<Entry>) -> Outcome {
+    /// Waits until the change is durable.
+    pub async fn write(&self, change: Change) -> Outcome {
         let ended = || Arc::new(StoreError::WriterEnded { path: self.path.clone() });
         let (answer, outcome) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(ended)?;
-        queue.send(Batch { entries, answer }).await.map_err(|_| ended())?;
+        queue.send(Batch { change, answer }).await.map_err(|_| ended())?;
         outcome.await.map_err(|_| ended())?
+    }
+
+    /// Returns when a new acceptance was written since the last call returned.
+    pub async fn accepted(&self) {
+        self.accepted.notified().await;
     }
 
     /// Writes what is queued, ends the thread and closes the file. Blocks.
@@ -78,11 +85,20 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut connection: Connection, path: &Path, mut queue: mpsc::Receiver<Batch>) -> Result<(), StoreError> {
+fn run(
+    mut connection: Connection,
+    path: &Path,
+    mut queue: mpsc::Receiver<Batch>,
+    accepted: &Notify,
+) -> Result<(), StoreError> {
     while let Some(first) = queue.blocking_recv() {
-        let (batches, callers): (Vec<_>, Vec<_>) =
-            group(first, &mut queue).into_iter().map(|batch| (batch.entries, batch.answer)).unzip();
-        for (caller, outcome) in callers.into_iter().zip(append::commit(&mut connection, path, batches)) {
+        let (changes, callers): (Vec<_>, Vec<_>) =
+            group(first, &mut queue).into_iter().map(|batch| (batch.change, batch.answer)).unzip();
+        let outcomes = append::commit(&mut connection, path, changes);
+        if outcomes.iter().any(holds_acceptance) {
+            accepted.notify_one();
+        }
+        for (caller, outcome) in callers.into_iter().zip(outcomes) {
             // Gives the outcome back when the caller is gone; nobody else needs it.
             drop(caller.send(outcome));
         }
@@ -90,13 +106,18 @@ fn run(mut connection: Connection, path: &Path, mut queue: mpsc::Receiver<Batch>
     connection.close().map_err(|(_, error)| error).named(path, "close")
 }
 
+fn holds_acceptance(outcome: &Outcome) -> bool {
+    let is_acceptance = |one: &Recorded| one.is_new && one.entry.kind == EventKind::Acceptance;
+    outcome.as_ref().is_ok_and(|recorded| recorded.iter().any(is_acceptance))
+}
+
 /// The first batch and what waits behind it, up to the limit of rows.
 fn group(first: Batch, queue: &mut mpsc::Receiver<Batch>) -> Vec<Batch> {
-    let mut rows = first.entries.len();
+    let mut rows = first.change.rows();
     let mut group = vec![first];
     while rows < ROWS_PER_COMMIT {
         let Ok(next) = queue.try_recv() else { break };
-        rows += next.entries.len();
+        rows += next.change.rows();
         group.push(next);
     }
     group

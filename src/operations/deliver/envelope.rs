@@ -14,7 +14,8 @@ use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::notification::Notification;
 use crate::model::{Address, Msgid};
 use crate::operations::current::Current;
-use crate::operations::ports::{EventLog, Injection, Instruments, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
+use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, QueueFile, Reply};
+use crate::operations::telling;
 use crate::operations::triggers::Trigger;
 
 /// What the first step committed, and what the log held before.
@@ -212,21 +213,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     ) -> Result<Vec<(usize, Reply)>, Fault> {
         let mut failed = Vec::new();
         for Telling { notification, answers } in tellings {
-            let (id, to, at) = (notification.id.clone(), notification.to.clone(), notification.data.at);
+            let (id, to) = (notification.id.clone(), notification.to.clone());
             let (kind, about) = (notification.data.kind.token(), notification.data.facts.id.clone());
-            let signing = current.clone();
-            let signed = tokio::task::spawn_blocking(move || {
-                let unsigned = notification.compose(&signing.provider);
-                signing.sign(unsigned, at)
-            });
-            let signed = signed.await??;
-            let mail = Mail {
-                sender: current.provider.sending_address.to_string(),
-                recipients: vec![MailRecipient { address: to.to_string(), orcpt: None }],
-                eight_bit: signed.eight_bit,
-                message: signed.into_pieces(),
-            };
-            let reply = self.send(current, &to, &mail).await;
+            let reply = telling::tell(current, &self.mailboxes, &self.injection, notification).await?;
             if reply.is_positive() {
                 crash::point("notification-sent");
                 info!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, "notification sent");
@@ -239,22 +228,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         Ok(failed)
     }
 
-    /// A local mailbox gets its notification at once; refused there, or elsewhere, it goes through Postfix.
-    async fn send(&self, current: &Current, to: &Address, mail: &Mail) -> Reply {
-        if current.manages(to) {
-            let replies = self.mailboxes.deliver(mail).await;
-            if let Some(reply) = replies.into_iter().next().filter(Reply::is_positive) {
-                return reply;
-            }
-        }
-        self.injection.inject(mail).await
-    }
-
     /// A Message-ID that no message had.
     pub(super) fn new_id(&self, current: &Current) -> Msgid {
-        let at = self.instruments.now().unix();
-        crate::model::PecMsgid::new(at, self.instruments.chance(), &current.provider.sending_address.domain())
-            .bracketed()
+        telling::new_id(current, self.instruments.chance(), self.instruments.now())
     }
 }
 

@@ -23,6 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use super::current::{Current, Handle};
 use super::ports::{EventLog, Injection, Instruments, LogError, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
+use super::telling::TellingError;
 use super::triggers::{Trigger, is_internal};
 use crate::crash;
 use crate::incoming_point::{Arrival, CertifiedMessage, Classification, apparent_sender, classify};
@@ -31,7 +32,6 @@ use crate::message::Pieces;
 use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::header::Header;
 use crate::model::{Address, PecMsgid, TemporalReference};
-use crate::smime::SigningError;
 
 /// The hop with everything it talks to.
 pub struct Hop<L, M, I, T> {
@@ -47,8 +47,8 @@ pub struct Hop<L, M, I, T> {
 enum Fault {
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("a receipt could not be signed")]
-    Signing(#[from] SigningError),
+    #[error(transparent)]
+    Telling(#[from] TellingError),
     #[error("a worker thread ended before its work was done")]
     Worker(#[from] tokio::task::JoinError),
     #[error("a trigger came with a message that is no correct envelope: {0}")]
