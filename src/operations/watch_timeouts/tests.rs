@@ -30,6 +30,10 @@ impl Mailboxes for Servers {
     async fn deliver(&self, mail: &Mail) -> Vec<Reply> {
         vec![Reply::new(451, "4.2.0 later"); mail.recipients.len()]
     }
+
+    async fn would_take(&self, mail: &Mail) -> Vec<Reply> {
+        self.deliver(mail).await
+    }
 }
 
 impl Injection for Servers {
@@ -115,6 +119,8 @@ fn current() -> Current {
         directory: Directory::empty(),
         senders: SenderMap::default(),
         limits: Limits { recipients: 50, product: 1 },
+        receipts: Default::default(),
+        ordinary: Default::default(),
         timeouts: Timeouts::default(),
     }
 }
