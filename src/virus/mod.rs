@@ -1,7 +1,8 @@
-//! Viruses (§2.2.4, §3.1.3, §3.2.3, §3.2.4, §5.4): what a scanner says of a message, and what that forces.
+//! Viruses (§2.2.4, §3.1.3, §3.2.3, §3.2.4): what a scanner says of a message, and what that forces.
 //!
-//! Pure: the scanner is asked in `adapters`. Only a whole scan that found nothing is [`Verdict::Clean`]; a scanner that
-//! is away, slow, or did not look at everything is a fault, and nothing is accepted on a fault.
+//! Pure: the scanner is asked in `adapters`; to keep its signatures new is the scanner's own matter (§5.4). Only a whole
+//! scan that found nothing is [`Verdict::Clean`]; a scanner that is away, slow, or did not look at everything is a fault,
+//! and nothing is accepted on a fault.
 
 use std::fmt;
 

@@ -3,16 +3,17 @@
 //!
 //! It runs in the host's folder and answers on a socket there. A test can end, pause and start it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 
-use crate::process::{end, launch, running};
+use crate::process::{end, running};
 use crate::wait::{PATIENCE, wait_until};
 
 /// What clamd calls the pattern; to names of databases that ClamAV did not sign it adds a suffix.
@@ -52,10 +53,9 @@ impl Clamd {
 
     fn write(&self, extra: &str) -> Result<()> {
         let lines = format!(
-            "LocalSocket {}\nLocalSocketMode 666\nFixStaleSocket yes\nPidFile {}\nDatabaseDirectory {}\nLogFile {}\n\
+            "Foreground yes\nLocalSocket {}\nLocalSocketMode 666\nFixStaleSocket yes\nDatabaseDirectory {}\nLogFile {}\n\
              AlertExceedsMax yes\nSelfCheck 0\nMaxThreads 4\n{extra}",
             self.socket.display(),
-            self.pid_file.display(),
             self.folder.join("clamd-database").display(),
             self.folder.join("clamd.log").display(),
         );
@@ -69,7 +69,19 @@ impl Clamd {
 
     /// Starts it and waits until it answers.
     pub fn start(&self) -> Result<()> {
-        launch(Command::new("clamd").arg("--config-file").arg(&self.configuration), &self.start_log)?;
+        let log = File::options().create(true).append(true).open(&self.start_log)?;
+        // In the background clamd tells its own parent by SIGINT that it is ready, which may come too early for it.
+        let child = Command::new("clamd")
+            .arg("--config-file")
+            .arg(&self.configuration)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C is for the testbed, which ends its daemons itself.
+            .process_group(0)
+            .spawn()
+            .context("cannot run clamd")?;
+        fs::write(&self.pid_file, child.id().to_string())?;
         wait_until("clamd to answer", PATIENCE, || self.ping())
     }
 

@@ -115,9 +115,10 @@ pub struct Testbed {
     /// The providers directory that all providers read.
     pub ldif: PathBuf,
     hosts: Vec<Host>,
-    _network: Network,
-    // Last, so that the folder is there while the others are dropped.
+    // After the hosts, so that the folder is there while they are dropped; it ends their daemons.
     scratch: Scratch,
+    // Last, so that nobody else gets the addresses while a daemon still listens on them.
+    _network: Network,
 }
 
 impl Testbed {
