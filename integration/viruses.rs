@@ -90,7 +90,7 @@ fn command(host: &Host, arguments: &[&str]) -> Result<String> {
 /// The names of the messages in a host's virus store.
 fn stored(host: &Host) -> Result<Vec<String>> {
     let (_, text) = host.daemon()?.command(&["virus", "list"])?;
-    let names = text.lines().filter_map(|line| line.trim().split_once(' ').is_none().then(|| line.trim().to_owned()));
+    let names = text.lines().map(str::trim).filter(|line| !line.contains(' ')).map(str::to_owned);
     Ok(names.filter(|name| name.contains('@')).collect())
 }
 
