@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use pec_testbed::smtp::{Answer, send};
+use pec_testbed::smtp::{Answer, Smtp, send};
 use pec_testbed::{Dialogue, Host, Plan, Port, Received, Testbed};
 
 const ANNA: &str = "anna@alfa.example";
@@ -291,7 +291,7 @@ const TRIGGERS: [&str; 12] = [
     "<accettazione@sub.pec-milter.invalid>",
     "<@alfa.example:accettazione@pec-milter.invalid>",
     "<@alfa.example,@mx.alfa.example:accettazione@pec-milter.invalid>",
-    "<accettazione@[pec-milter.invalid]>",
+    LITERAL,
     "<accettazione%pec-milter.invalid@mx.alfa.example>",
     "<pec-milter.invalid!accettazione>",
 ];
@@ -303,6 +303,22 @@ const NO_TRIGGERS: [&str; 3] = [
     "<pec-milter.invalid!accettazione@alfa.example>",
 ];
 
+/// What looks like an address literal is none that Postfix understands.
+const LITERAL: &str = "<accettazione@[pec-milter.invalid]>";
+
+/// Names a recipient in a session that has a sender: it must be refused with this, and then there is none.
+fn recipient_is_refused(mut smtp: Smtp, recipient: &str, code: u16, status: &str) -> Result<()> {
+    let (code, status) = if recipient == LITERAL { (501, "5.1.3") } else { (code, status) };
+    let answer = smtp.command(&format!("RCPT TO:{recipient}"))?;
+    ensure!(
+        answer.code == code && answer.text.starts_with(status),
+        "expected {code} {status} for {recipient}, found {answer:?}"
+    );
+    let data = smtp.command("DATA")?;
+    ensure!(data.code == 554, "{recipient} is the only recipient, yet: {data:?}");
+    Ok(())
+}
+
 #[test]
 fn transaction_no_user_reaches_the_internal_domain() {
     plan().with_postfix(OWN_NAMES).test(|testbed| {
@@ -312,10 +328,7 @@ fn transaction_no_user_reaches_the_internal_domain() {
                 let mut smtp = alfa.smtp(port)?;
                 ensure!(smtp.login(LOGIN.0, LOGIN.1)?.is_positive());
                 ensure!(smtp.command("MAIL FROM:<anna@alfa.example>")?.is_positive());
-                let answer = smtp.command(&format!("RCPT TO:{trigger}"))?;
-                ensure!((500..560).contains(&answer.code), "{trigger} is not refused: {answer:?}");
-                let data = smtp.command("DATA")?;
-                assert_eq!(data.code, 554, "{trigger} is the only recipient: {data:?}");
+                recipient_is_refused(smtp, trigger, 550, "5.1.2")?;
             }
         }
         is_logged(alfa, 0, &["reject: RCPT", "pec-milter.invalid", ANNA])?;
@@ -327,23 +340,28 @@ fn transaction_no_user_reaches_the_internal_domain() {
 fn transaction_nobody_outside_reaches_the_internal_domain_or_relays() {
     plan().with_postfix(OWN_NAMES).test(|testbed| {
         let alfa = testbed.host("alfa")?;
-        let elsewhere = ["<qualcuno@altrove.example>", "<qualcuno%altrove.example@mx.alfa.example>"];
-        let relays =
-            [&elsewhere[..], &["<@alfa.example:qualcuno@altrove.example>", "<altrove.example!qualcuno>"]].concat();
+        let relays = [
+            "<qualcuno@altrove.example>",
+            "<qualcuno%altrove.example@mx.alfa.example>",
+            "<@alfa.example:qualcuno@altrove.example>",
+            "<altrove.example!qualcuno>",
+        ];
         for recipient in TRIGGERS.into_iter().chain(relays) {
             let mut smtp = alfa.smtp(Port::Smtp)?;
             ensure!(smtp.command("MAIL FROM:<paola@altrove.example>")?.is_positive());
-            let answer = smtp.command(&format!("RCPT TO:{recipient}"))?;
-            ensure!((500..560).contains(&answer.code), "{recipient} is not refused: {answer:?}");
-            let data = smtp.command("DATA")?;
-            assert_eq!(data.code, 554, "{recipient} is the only recipient: {data:?}");
+            recipient_is_refused(smtp, recipient, 554, "5.7.1")?;
         }
         // Nor as the address to which a bounce would return.
-        for sender in TRIGGERS.iter().filter(|trigger| !trigger.contains('!') && !trigger.contains('%')) {
-            let mut smtp = alfa.smtp(Port::Smtp)?;
-            let mail = smtp.command(&format!("MAIL FROM:{sender}"))?;
-            let rcpt = smtp.command("RCPT TO:<nessuno@alfa.example>")?;
-            ensure!(!mail.is_positive() || !rcpt.is_positive(), "{sender} is a sender: {mail:?}, {rcpt:?}");
+        for sender in TRIGGERS {
+            let dialogue = {
+                let mut smtp = alfa.smtp(Port::Smtp)?;
+                if smtp.command(&format!("MAIL FROM:{sender}"))?.is_positive() {
+                    smtp.command("RCPT TO:<nessuno@alfa.example>")?;
+                }
+                smtp.quit()?
+            };
+            let (at, code, status) = if sender == LITERAL { ("MAIL", 501, "5.1.7") } else { ("RCPT", 550, "5.1.8") };
+            refused(&format!("{sender} as sender"), &dialogue, at, code, status)?;
         }
         nothing_was_sent(testbed)
     });

@@ -69,6 +69,12 @@ impl Dialogue {
         self.0.iter().find(|answer| answer.command.starts_with(command)).map(|answer| answer.code)
     }
 
+    /// The name under which Postfix queued the message.
+    pub fn queue_id(&self) -> Option<&str> {
+        let answer = self.0.iter().find(|answer| answer.command == "message")?;
+        answer.text.split_once("queued as ").map(|(_, id)| id.trim())
+    }
+
     /// The first answer that is a refusal.
     pub fn refusal(&self) -> Option<&Answer> {
         self.0.iter().find(|answer| !answer.is_positive())

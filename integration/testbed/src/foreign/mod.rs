@@ -10,7 +10,7 @@ mod models;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 
 pub use draft::{Draft, Layout, Signature, SignedBy, part};
@@ -112,13 +112,20 @@ impl ForeignProvider {
         models::draft(self, kind, facts)
     }
 
-    /// Makes the message and hands it to port 25 of another provider, which must take it; gives its octets.
-    pub fn send(&self, to: &Host, draft: &Draft) -> Result<Vec<u8>> {
+    /// Makes the message and hands it to port 25 of another provider, which must take it; gives its octets and its queue
+    /// id there.
+    pub fn send_traced(&self, to: &Host, draft: &Draft) -> Result<(Vec<u8>, String)> {
         let message = draft.build()?;
         let recipients: Vec<&str> = draft.forward_paths.iter().map(String::as_str).collect();
         let dialogue = to.inject_as_peer(&draft.reverse_path, &recipients, &message)?;
         ensure!(dialogue.accepted(), "{:?} is not taken at the port:\n{dialogue}", draft.field("Subject"));
-        Ok(message)
+        let queue_id = dialogue.queue_id().with_context(|| format!("no queue id in\n{dialogue}"))?.to_owned();
+        Ok((message, queue_id))
+    }
+
+    /// The same where the queue id does not matter.
+    pub fn send(&self, to: &Host, draft: &Draft) -> Result<Vec<u8>> {
+        self.send_traced(to, draft).map(|(message, _)| message)
     }
 
     /// Its messages, as they arrived, must be without an error by what is asked of other providers.
