@@ -28,7 +28,7 @@ pub struct Loaded {
 #[error("{}", .0.join("\n"))]
 pub struct Unusable(pub Vec<String>);
 
-/// Loads key, trust, directory and senders.
+/// Loads key, trust, directory and the tables of senders, receipts and ordinary mail.
 pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, Unusable> {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let signer = collect(&mut problems, signer(config));
