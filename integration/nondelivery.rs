@@ -568,3 +568,28 @@ fn outcome_a_failure_while_the_daemon_is_away_is_told_when_it_is_back() {
         testbed.judge(&all)
     });
 }
+
+#[test]
+fn outcome_a_report_about_a_transaction_that_the_log_does_not_know_waits_in_the_queue() {
+    alfa().test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        // As if the log had been lost: what looks like an envelope of ours fails, and the arrival is not there.
+        let envelope = b"X-Trasporto: posta-certificata\r\nMessage-ID: <pec.1@alfa.example>\r\n\r\nx\r\n";
+        let mut smtp = alfa.smtp_without_tls(Port::Inject)?;
+        smtp.command(&format!("MAIL FROM:<{ANNA}>"))?;
+        smtp.command("RCPT TO:<mario@altrove.example>")?;
+        smtp.command("DATA")?;
+        ensure!(smtp.message(envelope)?.is_positive(), "the injection service refused it");
+        wait_until("the report to be put off", PATIENCE, || {
+            let log = alfa.daemon()?.log();
+            ensure!(
+                log.contains("Postfix reports about pec.1@alfa.example, of which the log knows no arrival"),
+                "not yet"
+            );
+            Ok(())
+        })?;
+        ensure!(alfa.queue()?.contains("mancata-consegna@pec-milter.invalid"), "the report is gone");
+        ensure!(alfa.fetch("anna")?.is_empty(), "anna was told");
+        Ok(())
+    });
+}

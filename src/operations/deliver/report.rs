@@ -87,7 +87,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             if current.manages(recipient) {
                 batch.push(author.take_charge(recipient, take_charge_id.clone()));
             }
-            if known.has_outcome(recipient, |entry| !is_of_this_report(entry)) {
+            // What an earlier attempt committed is told, whatever was heard since.
+            let is_committed = known.has_outcome(recipient, |entry| is_of_this_report(entry));
+            if !is_committed && known.has_outcome(recipient, |_| true) {
                 batch.push(author.late_failure(recipient, status));
             } else {
                 let failure = reported_failure(&status.status);
