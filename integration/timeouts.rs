@@ -5,19 +5,19 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use pec_milter::adapters::key_file::{self, KeySource};
-use pec_milter::message::Pieces;
-use pec_milter::message::certification_data::CertificationData;
-use pec_milter::message::notification::{Notification, delivery, server_server_acceptance};
-use pec_milter::model::{Address, Provider, ReceiptType, TemporalReference};
-use pec_milter::smime::Engine;
+use pec_milter::adapters::sqlite::SqliteLog;
+use pec_milter::legal_log::{Entry, EventKind};
+use pec_milter::operations::ports::EventLog;
+use pec_testbed::foreign::{Facts, ForeignProvider, Kind};
 use pec_testbed::referee::Referee;
 use pec_testbed::{Host, PATIENCE, Plan, Port, Received, Testbed, wait_until};
 
 const ANNA: &str = "anna@alfa.example";
 const BRUNO: &str = "bruno@beta.example";
+const DARIO: &str = "dario@delta.example";
 const NOTICE: &str = "preavviso-errore-consegna";
 
 /// Alfa, whose periods these are, and beta.
@@ -90,31 +90,26 @@ fn is_part(part: &[String], whole: &[String]) -> bool {
     part.iter().all(|wanted| rest.any(|one| one == wanted))
 }
 
-/// The events about a letter in a provider's log, each as `log show` tells it after the instant.
-fn events(host: &Host, name: &str) -> Result<Vec<String>> {
-    let (_, timeline) = host.daemon()?.command(&["log", "show", &format!("{name}@client.alfa.example")])?;
-    let events = timeline.split_once("\n\n").map(|(_, events)| events).unwrap_or_default();
-    Ok(events.lines().filter_map(|line| Some(line.splitn(4, ' ').nth(3)?.trim().to_owned())).collect())
-}
-
-/// The Message-IDs with which events of a kind were told.
+/// The Message-IDs that told the events of a kind about a letter.
 fn told_by(host: &Host, name: &str, kind: &str) -> Result<Vec<String>> {
-    let of_kind = events(host, name)?.into_iter().filter(|event| event.starts_with(kind));
-    Ok(of_kind.filter_map(|event| Some(event.split_once(" told by ")?.1.split(' ').next()?.to_owned())).collect())
+    let events = host.daemon()?.timeline(&format!("{name}@client.alfa.example"))?;
+    Ok(events.into_iter().filter(|event| event.kind == kind).map(|event| event.told_by.unwrap_or_default()).collect())
 }
 
 fn count(host: &Host, name: &str, kind: &str) -> Result<usize> {
-    Ok(events(host, name)?.iter().filter(|event| event.starts_with(kind)).count())
+    Ok(told_by(host, name, kind)?.len())
 }
 
-/// Every message of a letter is right alone, and all agree, the shortened periods aside.
+/// Every message of a letter that pec-milter made is right alone, and all agree, the shortened periods aside.
 fn judge(testbed: &Testbed, name: &str) -> Result<()> {
     let Some(referee) = Referee::find() else { return Ok(()) };
     let folder = testbed.folder().join(format!("judged-{name}"));
     fs::create_dir_all(&folder)?;
     let mut seen = HashSet::new();
     let messages = testbed.received()?;
-    for (number, message) in messages.iter().filter(|message| is_of(message, name)).enumerate() {
+    let is_ours = |message: &&Received| message.field("From").is_none_or(|from| !from.contains("@delta.example"));
+    let of_letter = messages.iter().filter(|message| is_of(message, name)).filter(is_ours);
+    for (number, message) in of_letter.enumerate() {
         // What was sent again after a crash is the same message.
         if !seen.insert((message.mailbox.clone(), message.field("Message-ID"))) {
             continue;
@@ -146,12 +141,7 @@ fn outcome_silence_gives_both_notices_about_the_silent_certified_recipient_only(
         alfa.daemon()?.start()?;
         let last = "preavviso-errore-consegna bruno@beta.example 24";
         anna_is_told(testbed, "silenzio", &[&here[..], &[first, last]].concat())?;
-        let of_letter = events(alfa, "silenzio")?;
-        assert_eq!(
-            (count(alfa, "silenzio", "timeout-first")?, count(alfa, "silenzio", "timeout-final")?),
-            (1, 1),
-            "{of_letter:#?}"
-        );
+        assert_eq!((count(alfa, "silenzio", "timeout-first")?, count(alfa, "silenzio", "timeout-final")?), (1, 1));
 
         // A delivery after all that is heard, and changes nothing.
         testbed.host("beta")?.start_postfix()?;
@@ -257,124 +247,112 @@ fn outcome_a_notice_survives_a_crash_between_its_commit_and_its_sending() {
     });
 }
 
-/// The test in the place of beta: signed notifications about anna's letters, handed to alfa as another server does.
-struct Beta<'a> {
-    testbed: &'a Testbed,
-    provider: Provider,
-    signer: pec_milter::smime::Signer,
-}
-
-impl<'a> Beta<'a> {
-    fn new(testbed: &'a Testbed) -> Result<Self> {
-        let known = testbed.host("beta")?.provider.as_ref().context("beta is a provider")?;
-        let provider = Provider {
-            name: known.name.clone(),
-            sending_address: known.sending_address.parse()?,
-            service_mailbox: known.service_mailbox.parse()?,
-            mail_domains: vec!["beta.example".parse()?],
-        };
-        let source = KeySource::Pem {
-            private_key: known.identity.key.clone(),
-            certificate: known.identity.chain.clone(),
-            passphrase_file: None,
-        };
-        Ok(Beta { testbed, provider, signer: key_file::load(&source, Engine::AwsLc)? })
-    }
-
-    /// What is certified of a letter, by anna's acceptance.
-    fn facts(&self, name: &str) -> Result<CertificationData> {
-        let acceptance = wait_until(&format!("the acceptance of {name}"), PATIENCE, || {
-            let messages = anna_has(self.testbed, name)?;
-            messages.into_iter().find(|message| message.is("accettazione")).context("none yet")
-        })?;
-        Ok(CertificationData::from_xml(acceptance.certification_data()?.as_bytes())?)
-    }
-
-    fn takes_charge(&self, data: &CertificationData, recipients: &[&str]) -> Result<()> {
-        let taken = recipients.iter().map(|text| Ok(text.parse()?)).collect::<Result<Vec<Address>>>()?;
-        let to: Address = "ricevute@alfa.example".parse()?;
-        let id = "<preso.1@beta.example>".parse()?;
-        self.tells(server_server_acceptance(data.facts.clone(), taken, &self.provider.name, data.at, id, to))
-    }
-
-    fn delivers(&self, data: &CertificationData, recipient: &str) -> Result<()> {
-        let (facts, issuer, id) = (data.facts.clone(), &self.provider.name, "<consegnato.1@beta.example>".parse()?);
-        let kind = ReceiptType::Concise;
-        self.tells(delivery(facts, kind, recipient.parse()?, issuer, data.at, id, kind, Pieces::default()))
-    }
-
-    fn tells(&self, notification: Notification) -> Result<()> {
-        let (to, at) = (notification.to.to_string(), TemporalReference::from_unix(notification.data.at.unix()));
-        let unsigned = notification.compose(&self.provider);
-        let signature = self.signer.detached(unsigned.digest(), at)?;
-        let octets = unsigned.seal(&signature).into_pieces().to_vec();
-        let alfa = self.testbed.host("alfa")?;
-        let dialogue = alfa.inject_as_peer(self.provider.sending_address.as_str(), &[&to], &octets)?;
-        ensure!(dialogue.accepted(), "alfa should take beta's notification:\n{dialogue}");
-        Ok(())
-    }
+/// What is certified of a letter to dario, by anna's acceptance.
+fn facts(testbed: &Testbed, name: &str) -> Result<Facts> {
+    let acceptance = wait_until(&format!("the acceptance of {name}"), PATIENCE, || {
+        let messages = anna_has(testbed, name)?;
+        messages.into_iter().find(|message| message.is("accettazione")).context("none yet")
+    })?;
+    Ok(Facts {
+        sender: ANNA.to_owned(),
+        recipients: vec![(DARIO.to_owned(), true)],
+        subject: name.to_owned(),
+        id: acceptance.certified("identificativo")?.concat(),
+        msgid: acceptance.certified("msgid")?.pop(),
+        accepted: jiff::Timestamp::now(),
+    })
 }
 
 #[test]
 fn outcome_notifications_of_other_providers_count_in_any_order_and_number() {
-    providers(10, 18).test(|testbed| {
-        let alfa = testbed.host("alfa")?;
-        testbed.host("beta")?.stop_postfix()?;
-        let beta = Beta::new(testbed)?;
+    providers(10, 18).plain("delta", &["dario"]).test(|testbed| {
+        // Delta is a provider that takes everything and says what the test has it say.
+        let (alfa, host) = (testbed.host("alfa")?, testbed.host("delta")?);
+        let delta = ForeignProvider::new(testbed, host)?;
+        testbed.list_in_directory(&[delta.record(&[])])?;
+        let says = |kind: Kind, facts: &Facts| delta.send(alfa, &delta.draft(kind, facts)?).map(drop);
+        let take_charge = Kind::TakeCharge { taken: &[DARIO], to: "ricevute@alfa.example" };
+
         // The delivery first, then twice what it makes needless.
-        anna_sends(testbed, "consegnato", &[BRUNO])?;
-        let data = beta.facts("consegnato")?;
-        beta.delivers(&data, "BRUNO@Beta.example")?;
-        beta.takes_charge(&data, &[BRUNO])?;
-        beta.takes_charge(&data, &[BRUNO])?;
+        anna_sends(testbed, "consegnato", &[DARIO])?;
+        let known = facts(testbed, "consegnato")?;
+        says(Kind::Delivery("DARIO@Delta.example"), &known)?;
+        says(take_charge, &known)?;
+        says(take_charge, &known)?;
 
-        anna_sends(testbed, "preso", &[BRUNO])?;
-        let mut data = beta.facts("preso")?;
-        beta.takes_charge(&data, &[BRUNO])?;
+        anna_sends(testbed, "preso", &[DARIO])?;
+        let mut known = facts(testbed, "preso")?;
+        says(take_charge, &known)?;
         // About a recipient that anna did not write to, and about a message that nobody knows.
-        beta.delivers(&data, "altri@beta.example")?;
-        data.facts.id = "mai.visto@beta.example".parse()?;
-        data.facts.msgid = Some("<ignoto@client.alfa.example>".parse()?);
-        beta.delivers(&data, BRUNO)?;
-        beta.takes_charge(&data, &[BRUNO])?;
+        says(Kind::Delivery("altri@delta.example"), &known)?;
+        known.id = "mai.visto@delta.example".to_owned();
+        known.msgid = Some("<ignoto@client.alfa.example>".to_owned());
+        says(Kind::NonDelivery(DARIO), &known)?;
+        says(take_charge, &known)?;
 
-        let delivered = |recipient: &str| format!("avvenuta-consegna {recipient}");
-        anna_is_told(testbed, "ignoto", &[&delivered(BRUNO)])?;
-        let last = "preavviso-errore-consegna bruno@beta.example 24";
-        anna_is_told(testbed, "preso", &["accettazione", &delivered("altri@beta.example"), last])?;
-        anna_is_told(testbed, "consegnato", &["accettazione", &delivered("BRUNO@Beta.example")])?;
+        anna_is_told(testbed, "ignoto", &["errore-consegna dario@delta.example"])?;
+        let last = "preavviso-errore-consegna dario@delta.example 24";
+        anna_is_told(testbed, "preso", &["accettazione", "avvenuta-consegna altri@delta.example", last])?;
+        anna_is_told(testbed, "consegnato", &["accettazione", "avvenuta-consegna DARIO@Delta.example"])?;
         assert_eq!(count(alfa, "consegnato", "received presa-in-carico")?, 2);
         assert_eq!(count(alfa, "consegnato", "received avvenuta-consegna")?, 1);
-        assert_eq!(count(alfa, "preso", "received avvenuta-consegna altri@beta.example")?, 1);
-        assert_eq!(count(alfa, "ignoto", "received")?, 2);
+        assert_eq!(count(alfa, "preso", "received avvenuta-consegna")?, 1);
+        assert_eq!(count(alfa, "ignoto", "received errore-consegna")?, 1);
+        assert_eq!(count(alfa, "ignoto", "received presa-in-carico")?, 1);
+        judge(testbed, "preso")?;
 
         let (is_sound, said) = alfa.daemon()?.command(&["log", "audit"])?;
-        assert!(
-            is_sound && said.contains("altri@beta.example is no recipient of this transaction (said by Beta"),
-            "{said}"
-        );
+        let remark = "altri@delta.example is no recipient of this transaction (said by DELTA Posta S.r.l.)";
+        assert!(is_sound && said.contains(remark), "{said}");
         Ok(())
     });
 }
 
 #[test]
-fn outcome_an_audit_of_the_log_names_what_does_not_agree() {
+fn outcome_an_audit_names_what_must_not_be_in_the_log() {
     providers(3, 6).test(|testbed| {
         let alfa = testbed.host("alfa")?.daemon()?;
         anna_sends(testbed, "prova", &[BRUNO, "carla@alfa.example"])?;
-        anna_is_told(
-            testbed,
-            "prova",
-            &["accettazione", "avvenuta-consegna bruno@beta.example", "avvenuta-consegna carla@alfa.example"],
-        )?;
+        let delivered = ["avvenuta-consegna bruno@beta.example", "avvenuta-consegna carla@alfa.example"];
+        anna_is_told(testbed, "prova", &[&["accettazione"], &delivered[..]].concat())?;
         let (is_sound, said) = alfa.command(&["log", "audit"])?;
         assert!(is_sound && said.contains("1 transactions: 0 violations, 0 remarks"), "{said}");
         let (is_sound, said) = alfa.command(&["log", "audit", "--to", "2020-01-01"])?;
         assert!(is_sound && said.contains("0 transactions"), "{said}");
-        let (is_good, said) = alfa.command(&["log", "rebuild"])?;
-        assert!(is_good && said.contains("0 recipients are watched"), "{said}");
-        let (is_good, said) = alfa.command(&["log", "audit", "--from", "yesterday"])?;
-        assert!(!is_good && said.contains("--from"), "{said}");
+        let (is_understood, said) = alfa.command(&["log", "audit", "--from", "yesterday"])?;
+        assert!(!is_understood && said.contains("--from"), "{said}");
+        let (is_done, said) = alfa.command(&["log", "rebuild"])?;
+        assert!(is_done && said.contains("0 recipients are watched"), "{said}");
+
+        // The same log with a delivery that never was.
+        alfa.stop()?;
+        let log = testbed.folder().join("forged.sqlite");
+        fs::copy(alfa.event_log(), &log)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let row = runtime.block_on(async {
+            let log = SqliteLog::open(&log)?;
+            let earlier = log.reader().of_msgid("prova@client.alfa.example").await?;
+            let acceptance = earlier.into_iter().find(|one| one.entry.kind == EventKind::Acceptance);
+            let acceptance = acceptance.context("no acceptance")?.entry;
+            let recipient = Some(BRUNO.to_owned());
+            let forged = Entry { kind: EventKind::Delivery, recipient, slot: None, ..acceptance };
+            let row = log.record(vec![forged]).await?.first().context("no row")?.sequence;
+            log.close().await?;
+            anyhow::Ok(row)
+        })?;
+        let configuration = fs::read_to_string(&alfa.configuration)?;
+        let own = alfa.event_log().display().to_string();
+        ensure!(configuration.contains(&own), "the configuration should name {own}");
+        let forged = testbed.folder().join("forged.toml");
+        fs::write(&forged, configuration.replace(&own, &log.display().to_string()))?;
+        let program = env!("CARGO_BIN_EXE_pec-milter");
+        let audit = Command::new(program).args(["log", "audit", "--config"]).arg(forged).output()?;
+        let said = String::from_utf8(audit.stdout)?;
+        assert_eq!(audit.status.code(), Some(1), "{said}");
+        for breach in ["delivered to bruno@beta.example without having arrived", "in no mailbox"] {
+            let is_named = |line: &str| line.contains(&format!("#{row}: ")) && line.contains(breach);
+            assert!(said.lines().any(is_named), "{breach}: {said}");
+        }
         Ok(())
     });
 }

@@ -257,3 +257,6 @@ fn reported(result: Result<(), Fault>, what: &str) -> usize {
     error!(fault = &fault as &dyn std::error::Error, "{what}");
     1
 }
+
+#[cfg(test)]
+mod tests;

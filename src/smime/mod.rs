@@ -15,7 +15,7 @@ pub mod profile;
 pub mod sign;
 mod software_key;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod verify;
 
 pub use algorithm::{AlgorithmError, DigestAlgorithm};
