@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(begins("2024-07-15").unix(), 1_720_994_400);
         assert_eq!(begins("2024-01-15").unix(), 1_705_273_200);
         assert_eq!(begins("9999-12-31").unix(), TemporalReference::from_unix(i64::MAX).unix());
-        assert_eq!(begins("-9999-01-01").unix(), TemporalReference::from_unix(i64::MIN).unix());
+        assert_eq!(begins("-009999-01-01").unix(), TemporalReference::from_unix(i64::MIN).unix());
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::access_point::Limits;
+use crate::access_point::{Limits, ReceiptDefaults};
 use crate::adapters::sqlite::SqliteLog;
 use crate::directory::Directory;
 use crate::identity::SenderMap;
+use crate::incoming_point::OrdinaryMail;
 use crate::model::Provider;
 use crate::operations::ports::Mail;
 use crate::smime::{Engine, Sha1Policy, Trust, testing};
@@ -29,6 +30,10 @@ struct Servers {
 impl Mailboxes for Servers {
     async fn deliver(&self, mail: &Mail) -> Vec<Reply> {
         vec![Reply::new(451, "4.2.0 later"); mail.recipients.len()]
+    }
+
+    async fn would_take(&self, mail: &Mail) -> Vec<Reply> {
+        self.deliver(mail).await
     }
 }
 
@@ -115,6 +120,8 @@ fn current() -> Current {
         directory: Directory::empty(),
         senders: SenderMap::default(),
         limits: Limits { recipients: 50, product: 1 },
+        receipts: ReceiptDefaults::default(),
+        ordinary: OrdinaryMail::default(),
         timeouts: Timeouts::default(),
     }
 }
