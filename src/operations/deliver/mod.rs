@@ -132,7 +132,8 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             return Ok(now);
         }
         let earlier = self.log.of_queue_file(&file.queue_id).await?;
-        match earlier.iter().find(|one| one.entry.kind == EventKind::Arrival) {
+        let is_arrival = |entry: &Entry| matches!(entry.kind, EventKind::Arrival | EventKind::NotificationReceived);
+        match earlier.iter().find(|one| is_arrival(&one.entry)) {
             Some(arrival) => self.classify_at(current, file, locals, arrival.entry.at).await,
             None => Ok(now),
         }

@@ -177,3 +177,49 @@ fn ends(entry: &Entry, recipient: &Address) -> bool {
 fn is_detection(entry: &Entry) -> bool {
     ReceivedNotification::of(entry).and_then(|known| known.kind()) == Some(Kind::VirusDetection)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: EventKind, details: Option<&str>) -> Entry {
+        Entry {
+            kind,
+            at: TemporalReference::from_unix(1_721_032_245),
+            queue_id: Some("4Sxyz1".into()),
+            pec_msgid: Some("pec.1@alfa.example".parse().unwrap()),
+            client_msgid: None,
+            sender: Some("anna@alfa.example".into()),
+            recipient: Some("bruno@beta.example".into()),
+            subject: None,
+            notification: None,
+            provider: None,
+            details: details.map(str::to_owned),
+            slot: None,
+        }
+    }
+
+    fn received(kind: Kind) -> Entry {
+        let details = ReceivedNotification { kind: kind.token().to_owned(), ..ReceivedNotification::default() };
+        let details = serde_json::to_string(&details).unwrap();
+        entry(EventKind::NotificationReceived, Some(&details))
+    }
+
+    #[test]
+    fn a_recipients_end_is_what_certifies_one_and_no_timeout_and_no_detection() {
+        let bruno: Address = "Bruno@beta.example".parse().unwrap();
+        let carla: Address = "carla@beta.example".parse().unwrap();
+        for end in [entry(EventKind::NonDelivery, None), received(Kind::Delivery), received(Kind::NonDelivery)] {
+            assert!(ends(&end, &bruno), "{end:?}");
+            assert!(!ends(&end, &carla), "{end:?}");
+        }
+        let mut open = vec![received(Kind::VirusDetection), received(Kind::ServerServerAcceptance)];
+        open.extend(
+            [EventKind::FinalTimeout, EventKind::FirstTimeout, EventKind::TakeCharge, EventKind::VirusNonDelivery]
+                .map(|kind| entry(kind, None)),
+        );
+        for one in open {
+            assert!(!ends(&one, &bruno), "{one:?}");
+        }
+    }
+}

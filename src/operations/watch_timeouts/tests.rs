@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::access_point::Limits;
+use crate::access_point::{Limits, ReceiptDefaults};
 use crate::adapters::sqlite::SqliteLog;
 use crate::directory::Directory;
 use crate::identity::SenderMap;
+use crate::incoming_point::OrdinaryMail;
 use crate::model::Provider;
 use crate::operations::ports::Mail;
 use crate::smime::{Engine, Sha1Policy, Trust, testing};
@@ -119,8 +120,8 @@ fn current() -> Current {
         directory: Directory::empty(),
         senders: SenderMap::default(),
         limits: Limits { recipients: 50, product: 1 },
-        receipts: Default::default(),
-        ordinary: Default::default(),
+        receipts: ReceiptDefaults::default(),
+        ordinary: OrdinaryMail::default(),
         timeouts: Timeouts::default(),
     }
 }
