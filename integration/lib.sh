@@ -1,4 +1,4 @@
-# Shared by integration/demo and integration/test: what this machine needs before anything is built.
+# Shared by integration/demo, integration/test and integration/bench: what this machine needs before anything is built.
 # Meant to be sourced; leaves the shell in the top folder of the repository.
 
 set -euo pipefail

@@ -32,14 +32,15 @@
 //! | [`access_point`] | what is accepted from users | §3.1 |
 //! | [`incoming_point`] | what a message from elsewhere is | §2.2.2 |
 //! | [`delivery_point`] | what a mailbox's answer means | §3.3 |
+//! | [`transaction`] | what is known of a recipient, and which timeout notice is owed | §3.1.6 |
+//! | [`legal_log`] | what an entry is, when two are the same fact, and what an auditor finds | §2.3 |
 //! | [`message`] | how everything that travels is read and written | §4 |
 //! | [`smime`] | whether a signature and its signer hold | §2.1, §5.5 |
 //! | [`directory`] | whose certificate and whose domain | §4.5 |
 //! | [`identity`] | which login owns which address | §5.2 |
 //! | [`virus`] | what a scanner's finding forces, how long an infected message is kept | §2.2.4 |
-//! | [`transaction`] | what is known of a recipient, and which timeout notice is owed | §3.1.6 |
-//! | [`legal_log`] | what an entry is, when two are the same fact, and what an auditor finds | §2.3 |
 //! | [`model`] | which values exist | |
+//! | [`crash`] | nothing: where a test may end the daemon | |
 //!
 //! Dependencies point downwards only. From `access_point` down everything is pure: no clock, no file, no socket, no
 //! chance; these come in as arguments. `integration/rooms.rs` fails on a forbidden import.

@@ -1,5 +1,4 @@
-//! What is refused while the client is still connected (§5.2):
-//! whoever is not known, not encrypted, or not the owner of the address he writes as.
+//! What is refused while the client is still connected (§5.2): whoever is not known, not encrypted, or not the owner of the address he writes as.
 
 use crate::model::{Address, Domain};
 

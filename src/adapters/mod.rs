@@ -1,5 +1,6 @@
 //! The only rooms that touch network, disk, clock or device. They serve the ports of `operations` and know the rooms
-//! and the model; they do not know each other.
+//! and the model; they do not know each other, but for `hop_server`, which puts
+//! the hop behind `lmtp`.
 
 pub mod clamd;
 pub mod hop_server;

@@ -1,7 +1,8 @@
 //! `log audit`: the auditor's properties over the log, for an administrator any day.
 //!
-//! One line per finding, with the transaction and the row that shows it. Violations make the answer no; what other
-//! providers said against the log is told as a remark and does not.
+//! Without days the chain of the rows is verified first, from the first row to the last. Then one line per finding, with
+//! the transaction and the row that shows it. Violations make the answer no; what other providers said against the log is
+//! told as a remark and does not.
 
 use std::io::{Write, stdout};
 use std::path::Path;
@@ -10,11 +11,12 @@ use jiff::civil::Date;
 
 use super::Failure;
 use crate::adapters::instruments::SystemInstruments;
-use crate::adapters::sqlite::SqliteLog;
+use crate::adapters::sqlite::{SqliteLog, StoreError};
 use crate::config::Config;
 use crate::legal_log::Recorded;
 use crate::legal_log::audit::{Finding, Standards, findings};
 use crate::model::{PecMsgid, TemporalReference};
+use crate::operations::causes;
 use crate::operations::ports::Instruments;
 use crate::transaction::EARLIEST_FINAL;
 
@@ -44,6 +46,16 @@ pub fn audit(config: &Path, from: Option<Date>, to: Option<Date>) -> Result<bool
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if from.is_none() && to.is_none() {
+        match runtime.block_on(log.verify_chain()) {
+            Ok(link) => writeln!(stdout(), "the chain of {} rows holds", link.sequence)?,
+            Err(error @ StoreError::Chain { .. }) => {
+                writeln!(stdout(), "VIOLATION {}", causes(&error))?;
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     let count = runtime.block_on(log.fold_transactions(start..end, Count::default(), judge))?;
     let Count { transactions, violations, remarks } = count;
     writeln!(stdout(), "{transactions} transactions: {violations} violations, {remarks} remarks on other providers")?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Failure;
 use super::load::load;
+use super::run::group_of;
 use crate::adapters::instruments::SystemInstruments;
 use crate::config::Config;
 use crate::operations::ports::Instruments;
@@ -19,6 +20,10 @@ pub fn check_config(path: &Path) -> Result<bool, Failure> {
         }
     };
     write!(stdout(), "{config}")?;
+    if let Err(failure) = group_of(&config) {
+        report(&failure.to_string())?;
+        return Ok(false);
+    }
     match load(&config, SystemInstruments.now()) {
         Ok(loaded) => {
             for warning in &loaded.warnings {

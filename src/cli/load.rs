@@ -13,6 +13,7 @@ use crate::directory::{Directory, ProviderRecord};
 use crate::identity::SenderMap;
 use crate::incoming_point::OrdinaryMail;
 use crate::model::{Address, MailboxTable, MailboxTableError, TemporalReference};
+use crate::operations::causes;
 use crate::operations::current::Current;
 use crate::smime::{Engine, Sha1Policy, Signer, SignerCertificate, Trust, pem, profile};
 use crate::transaction::EARLIEST_FINAL;
@@ -257,14 +258,5 @@ fn read(path: &Path, place: &str) -> Result<Vec<u8>, String> {
 
 /// An error with its causes behind the place it belongs to.
 pub fn told(place: &str, error: &dyn Error) -> String {
-    let mut text = format!("{place}: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(&format!(": {cause_text}"));
-        }
-        source = cause.source();
-    }
-    text
+    format!("{place}: {}", causes(error))
 }

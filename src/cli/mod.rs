@@ -27,7 +27,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves Postfix until SIGTERM; SIGHUP reloads configuration, key and directory.
+    /// Serves Postfix until SIGTERM; SIGHUP reloads configuration, key, directory and tables.
     Run,
     /// Checks everything that `run` needs and prints the effective configuration.
     CheckConfig,

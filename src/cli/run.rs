@@ -51,6 +51,7 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     let current = Handle::new(loaded.current);
     let log = Arc::new(SqliteLog::open(&config.log.database)?);
     let group = group_of(&config)?;
+    let viruses = virus_guard(&config)?;
     let access = socket::listen(config.listen.access.path(), group).await?;
     let incoming = socket::listen(config.listen.incoming.path(), group).await?;
     let bounces = socket::listen(config.listen.bounces.path(), group).await?;
@@ -64,7 +65,6 @@ async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result<(), Failur
     };
     let mailboxes = Arc::new(DovecotLmtp::new(mailboxes, &hostname));
     let injection = relay::Endpoint::Tcp(config.postfix.inject.socket_addr());
-    let viruses = virus_guard(&config)?;
     let hop = Hop {
         viruses: viruses.clone(),
         current: current.clone(),
@@ -194,7 +194,7 @@ fn report(warnings: &[String]) {
     }
 }
 
-fn group_of(config: &Config) -> Result<Option<u32>, Failure> {
+pub(super) fn group_of(config: &Config) -> Result<Option<u32>, Failure> {
     let name = &config.listen.socket_group;
     let group = Group::from_name(name)?.ok_or_else(|| {
         format!(

@@ -153,10 +153,6 @@ impl<'a> FieldView<'a> {
         self.data.get(self.field.line.clone()).unwrap_or_default()
     }
 
-    pub fn line_range(&self) -> Range<usize> {
-        self.field.line.clone()
-    }
-
     /// The value unfolded and trimmed; octets that are not UTF-8 become U+FFFD.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.unfolded()).trim().to_owned()

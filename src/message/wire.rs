@@ -77,14 +77,6 @@ impl Kind {
         }
     }
 
-    /// The header field that announces it.
-    pub fn header_name(self) -> &'static str {
-        match self {
-            Self::TransportEnvelope => X_TRASPORTO,
-            _ => X_RICEVUTA,
-        }
-    }
-
     /// What stands before the original subject; viruses have prefixes of their own (§3.1.3, §3.2.4).
     pub fn subject_prefix(self, error: ErrorType) -> &'static str {
         match self {

@@ -2,8 +2,7 @@
 //!
 //! `submit` and `receive` are what the milters do while Postfix holds the message: they transform it in place and
 //! certify nothing. `deliver` is what the LMTP hop does once the message is durable in Postfix's queue: it records each
-//! fact, then tells it, and every step can run twice. `watch_timeouts`
-//! does the same for silence. Time and chance come in through [`ports::Instruments`].
+//! fact, then tells it, and every step can run twice. `watch_timeouts` does the same for silence. Time and chance come in through [`ports::Instruments`].
 
 pub mod current;
 pub mod deliver;

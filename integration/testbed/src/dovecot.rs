@@ -1,4 +1,4 @@
-//! One host's own Dovecot: the shipped `dovecot-conf/10-pec.conf` and the values of this host.
+//! One host's own Dovecot: the shipped `dovecot-conf/98-pec.conf` and the values of this host.
 //!
 //! Users are in a passwd-file, mailboxes are Maildirs of the account `mail`. A setting that comes later wins, so the
 //! host's values move the shipped ports without touching the shipped file.
@@ -105,7 +105,7 @@ service pop3-login {{
   }}
 }}
 {direct}",
-        shipped = repository().join("dovecot-conf/10-pec.conf").display(),
+        shipped = repository().join("dovecot-conf/98-pec.conf").display(),
         certificate = site.tls.certificate.display(),
         key = site.tls.key.display(),
         folder = site.folder.display(),

@@ -4,12 +4,17 @@
 
 use std::collections::HashMap;
 
+use bytes::{Bytes, BytesMut};
 use indymilter::{ActionError, ContextActions, EomActions};
 
 use crate::crash;
+use crate::message::Pieces;
 use crate::message::header::Header;
 use crate::operations::triggers::Trigger;
 use crate::operations::{NewEnvelope, Replacement};
+
+/// What one message of the milter protocol carries of a body.
+const CHUNK: usize = 65_535;
 
 /// A header field to be deleted: its name and its place among the fields of that name, from 1.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,13 +37,32 @@ pub async fn replace(
         // The value brings its own leading blank, and folds travel as LF (LEADING_SPACE).
         actions.add_header(*name, format!(" {}", value.replace("\r\n", "\n"))).await?;
     }
-    for piece in new.message.body.iter() {
-        actions.replace_body(piece).await?;
+    for chunk in chunks(&new.message.body) {
+        actions.replace_body(&chunk).await?;
     }
     if let Some(envelope) = &new.envelope {
         readdress(actions, recipients, envelope).await?;
     }
     add_triggers(actions, &new.triggers).await
+}
+
+/// The pieces of a body, the small ones joined: each chunk is a round through two processes. Large ones are not copied.
+fn chunks(body: &Pieces) -> Vec<Bytes> {
+    let mut chunks = Vec::new();
+    let mut small = BytesMut::new();
+    for piece in body.iter() {
+        if small.len() + piece.len() > CHUNK && !small.is_empty() {
+            chunks.push(small.split().freeze());
+        }
+        match piece.len() {
+            ..=CHUNK => small.extend_from_slice(piece),
+            _ => chunks.push(piece.clone()),
+        }
+    }
+    if !small.is_empty() {
+        chunks.push(small.freeze());
+    }
+    chunks
 }
 
 /// Makes the SMTP envelope, whose forward paths were `old`, into a new one.
@@ -98,6 +122,22 @@ fn deletions(old: &Header, inherited: &[&str]) -> Vec<Deletion> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_pieces_of_a_body_are_joined_and_large_ones_shared() {
+        let large = Bytes::from(vec![b'l'; CHUNK + 1]);
+        let mut body = Pieces::default();
+        for piece in [&b"ab"[..], b"c"] {
+            body.push(piece);
+        }
+        body.push(large.clone());
+        body.push(&b"de"[..]);
+        body.push(vec![b'f'; CHUNK]);
+        let joined = chunks(&body);
+        assert_eq!(joined.iter().map(Bytes::len).collect::<Vec<_>>(), [3, CHUNK + 1, 2, CHUNK]);
+        assert_eq!(joined[1].as_ptr(), large.as_ptr());
+        assert_eq!(joined.concat(), body.to_vec());
+    }
 
     #[test]
     fn fields_are_deleted_from_the_last_and_inherited_ones_stay() {

@@ -1,8 +1,8 @@
 //! One transaction for the batches of many callers, and who is told what.
 //!
-//! The watch follows every entry in the same commit (`watch`). Each change lies in its own savepoint: one that fails takes nothing of the others with it. An
-//! error that concerns the
-//! whole transaction (locked, disk full, a COMMIT that fails) is every caller's error, and nothing of it stands.
+//! The watch follows every entry in the same commit (`watch`). Each change lies in its own savepoint: one that fails takes
+//! nothing of the others with it. An error that concerns the whole transaction (locked, disk full, a COMMIT that fails) is
+//! every caller's error, and nothing of it stands.
 
 use std::path::Path;
 use std::sync::Arc;

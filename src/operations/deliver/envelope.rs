@@ -120,8 +120,8 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         Ok(Arrived { acceptance, take_charges, earlier, at: arrival.entry.at })
     }
 
-    /// Step 2: the scanner's verdict, then the mailbox server's answers, committed. Returns answers that are final already, and the outcomes that are
-    /// to be told, each with the places it answers.
+    /// Step 2: the scanner's verdict, then the mailbox server's answers, committed. Returns answers that are final already,
+    /// and the outcomes that are to be told, each with the places it answers.
     async fn to_mailboxes(
         &self,
         current: &Current,

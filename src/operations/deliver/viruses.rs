@@ -30,7 +30,7 @@ use crate::operations::virus_guard::Stored;
 use crate::transaction::told;
 use crate::virus::{Place, VirusName};
 
-/// A detection may overtake our own acceptance, which Postfix offers at least every hour (`maximal_backoff_time`). One
+/// A detection may overtake our own acceptance, which Postfix offers at least every 67 minutes (`maximal_backoff_time`). One
 /// about a message that the log does not know after this time is about none of ours.
 const LONGEST_OVERTAKING: i64 = 2 * 3600;
 
