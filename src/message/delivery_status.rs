@@ -21,6 +21,8 @@ const LONGEST_DIAGNOSTIC: usize = 1_000;
 /// A report about one message.
 #[derive(Debug, Clone)]
 pub struct DeliveryStatus {
+    /// `X-Postfix-Queue-ID`: the queue file that the report is about.
+    pub queue_id: Option<String>,
     pub recipients: Vec<RecipientStatus>,
     /// The message that the report is about, or its header section alone.
     returned: Bytes,
@@ -67,7 +69,8 @@ impl DeliveryStatus {
         let of_kind = |kinds: &[&str]| parts.iter().find(|part| kinds.contains(&part.content_type.kind.as_str()));
         let fields = of_kind(&["message/delivery-status"])?.decoded_body()?;
         let returned = of_kind(&["message/rfc822", "text/rfc822-headers", "message/rfc822-headers"])?.body();
-        Some(DeliveryStatus { recipients: recipients(&fields), returned })
+        let queue_id = Header::read(&fields).text("X-Postfix-Queue-ID");
+        Some(DeliveryStatus { queue_id, recipients: recipients(&fields), returned })
     }
 
     /// The identifier of the certified message that the report is about; `None` where it is about no transport envelope.
@@ -168,6 +171,7 @@ mod tests {
     #[test]
     fn what_postfix_reports_is_read() {
         let report = read(BOUNCE).unwrap();
+        assert_eq!(report.queue_id.as_deref(), Some("4jX7qQ0LDzz1dmdF"));
         assert_eq!(report.envelope(), Some("pec.1@alfa.example".parse().unwrap()));
         assert!(report.tells_a_failure());
         let expected = [

@@ -13,6 +13,8 @@ use crate::message::header::{ContentType, Header};
 
 /// Deeper nesting does not occur in mail that a person wrote.
 const DEEPEST_NESTING: usize = 40;
+/// Each part costs memory before anything is known of who sent it; mail that a person wrote has some hundred.
+const MOST_PARTS: usize = 10_000;
 /// RFC 2046 §5.1.1.
 const LONGEST_BOUNDARY: usize = 70;
 
@@ -34,6 +36,8 @@ pub enum BrokenMultipart {
     NoDelimiter(String),
     #[error("the closing delimiter of {0:?} is missing")]
     NotClosed(String),
+    #[error("the multipart entity has more than {MOST_PARTS} parts")]
+    TooManyParts,
     #[error("multipart entities are nested more than {DEEPEST_NESTING} deep")]
     TooDeep,
 }
@@ -114,6 +118,9 @@ impl Entity {
             return Err(BrokenMultipart::NoBoundary);
         }
         let delimiters = delimiters(&self.data, self.body_start, boundary);
+        if delimiters.len() > MOST_PARTS {
+            return Err(BrokenMultipart::TooManyParts);
+        }
         let mut parts = Vec::new();
         for pair in delimiters.windows(2) {
             if let [opening, closing] = pair {
@@ -145,7 +152,7 @@ fn delimiters(data: &[u8], from: usize, boundary: &str) -> Vec<Delimiter> {
         let Some(delimiter) = delimiter_at(data, from, from + hit, needle.len()) else { continue };
         let is_closing = delimiter.is_closing;
         found.push(delimiter);
-        if is_closing {
+        if is_closing || found.len() > MOST_PARTS {
             break;
         }
     }
@@ -223,6 +230,14 @@ mod tests {
         assert_eq!(entity("Content-Type: multipart/mixed\r\n\r\n").parts().unwrap_err(), BrokenMultipart::NoBoundary);
         assert_eq!(entity(&format!("{HEAD}text")).parts().unwrap_err(), BrokenMultipart::NoDelimiter("b".into()));
         assert_eq!(entity(&format!("{HEAD}--b\r\ntext")).parts().unwrap_err(), BrokenMultipart::NotClosed("b".into()));
+    }
+
+    #[test]
+    fn parts_have_a_limit() {
+        let text = format!("{HEAD}{}--b--\r\n", "--b\r\n".repeat(MOST_PARTS + 1));
+        assert_eq!(entity(&text).parts().unwrap_err(), BrokenMultipart::TooManyParts);
+        let text = format!("{HEAD}{}--b--\r\n", "--b\r\n\r\n".repeat(MOST_PARTS - 1));
+        assert_eq!(entity(&text).parts().unwrap().len(), MOST_PARTS - 1);
     }
 
     #[test]

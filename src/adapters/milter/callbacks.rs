@@ -272,7 +272,9 @@ fn untransferable(reply: &mut SmtpReply, queue_id: &str, login: &str, defect: Un
         Untransferable::TooLarge(limit) => {
             answer(reply, "552", "5.3.4", vec![format!("il messaggio supera il limite di {limit} byte")])
         }
-        Untransferable::CutHeader => answer(reply, "550", "5.6.0", vec![Defect::LongHeader.phrase()]),
+        Untransferable::CutHeader | Untransferable::LargeHeader => {
+            answer(reply, "550", "5.6.0", vec![Defect::LongHeader.phrase()])
+        }
     }
 }
 

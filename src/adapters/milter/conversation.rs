@@ -5,6 +5,11 @@ use bytes::Bytes;
 use crate::access_point::LONGEST_HEADER_FIELD;
 use crate::model::Address;
 
+/// No mail has so many header fields; each costs Postfix a search through all others when it is replaced.
+const MOST_FIELDS: usize = 2000;
+/// All header fields together.
+const LARGEST_HEADER: usize = 1024 * 1024;
+
 /// What is known of the message in transfer.
 #[derive(Debug, Default)]
 pub struct Conversation {
@@ -15,6 +20,7 @@ pub struct Conversation {
     /// The forward paths without angle brackets.
     pub recipients: Vec<String>,
     message: Vec<u8>,
+    fields: usize,
     in_body: bool,
     defect: Option<Untransferable>,
 }
@@ -33,6 +39,8 @@ pub enum Untransferable {
     TooLarge(usize),
     /// A header field that Postfix cut: the message would not pass as it is.
     CutHeader,
+    /// More header than a message has.
+    LargeHeader,
 }
 
 impl Conversation {
@@ -45,6 +53,12 @@ impl Conversation {
         // In a submission the formal checks find what is left of it too long, and its sender gets a notice.
         if value.len() >= LONGEST_HEADER_FIELD && self.submitter.is_none() {
             self.defect = Some(Untransferable::CutHeader);
+        }
+        self.fields += 1;
+        if self.fields > MOST_FIELDS || self.message.len() + value.len() > LARGEST_HEADER {
+            self.defect = Some(Untransferable::LargeHeader);
+            self.message = Vec::new();
+            return;
         }
         self.message.extend_from_slice(name);
         self.message.push(b':');
@@ -122,6 +136,16 @@ mod tests {
         let mut submission = Conversation::new("a@b.example".into(), Some(submitter));
         submission.header(b"To", &vec![b'a'; LONGEST_HEADER_FIELD]);
         assert!(submission.take_message().is_ok());
+    }
+
+    #[test]
+    fn a_header_without_end_is_not_kept() {
+        let mut many = Conversation::default();
+        (0..=MOST_FIELDS).for_each(|_| many.header(b"a", b""));
+        assert_eq!(many.take_message(), Err(Untransferable::LargeHeader));
+        let mut large = Conversation::default();
+        (0..40).for_each(|_| large.header(b"a", &[b'x'; 30_000]));
+        assert_eq!(large.take_message(), Err(Untransferable::LargeHeader));
     }
 
     #[test]

@@ -96,6 +96,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             true => Vec::new(),
             false => self.log.of_transaction(&message.data.facts.id).await?,
         };
+        if earlier.iter().any(|one| contradicts(&one.entry, message)) {
+            return Err(Fault::ReusedMsgid(message.data.facts.id.clone()));
+        }
         if !is_first_sight {
             // All recipients of a take-charge stand in it again, also those that need no further work.
             let ids: HashSet<Option<Msgid>> = take_charges.iter().map(|one| one.entry.notification.clone()).collect();
@@ -304,6 +307,19 @@ impl Local {
 
 fn names(entry: &Entry, recipient: &Address) -> bool {
     entry.recipient.as_ref().and_then(|text| text.parse::<Address>().ok()).as_ref() == Some(recipient)
+}
+
+/// Whether an earlier arrival of the same PEC msgid was of another message (§2.2.1 wants it unique for ever): then neither
+/// its outcomes nor its receipts are this one's.
+fn contradicts(entry: &Entry, message: &CertifiedMessage) -> bool {
+    if entry.kind != EventKind::Arrival {
+        return false;
+    }
+    let known: Option<ArrivalDetails> = details(entry);
+    let is_same = ArrivalDetails::facts(entry).as_ref() == Some(&message.data.facts)
+        && known.is_some_and(|known| known.accepted == message.data.at.unix())
+        && entry.provider.as_deref() == Some(&message.provider);
+    !is_same
 }
 
 /// The recipients as their sender named them, each once.

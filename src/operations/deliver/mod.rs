@@ -63,6 +63,8 @@ enum Fault {
     ForeignAcceptance,
     #[error("the queue id belongs to an earlier message: set enable_long_queue_ids = yes in main.cf")]
     ReusedQueueId,
+    #[error("the PEC msgid {0} came before with another message: its provider must be told")]
+    ReusedMsgid(PecMsgid),
     #[error("a non-delivery is asked for by a message that is no report of Postfix about an envelope")]
     NoReport,
     #[error("Postfix reports about {0}, of which the log knows no arrival (yet)")]
@@ -248,9 +250,10 @@ fn is_asked_about_virus(message: &CertifiedMessage, triggers: &[(usize, Trigger)
     message.data.kind == Kind::VirusDetection && !triggers.is_empty() && are_all
 }
 
-/// Whether this provider signed a message.
+/// Whether this provider signed a message: with the key of today, or with another that the directory lists as its own,
+/// because a key may be renewed while an envelope is queued.
 fn is_own(current: &Current, message: &CertifiedMessage) -> bool {
-    message.signer == current.signer.certificate().sha1()
+    message.signer == current.signer.certificate().sha1() || message.provider == current.provider.name
 }
 
 fn anomaly(file: &QueueFile, mailboxes: &[String], at: TemporalReference) -> Entry {

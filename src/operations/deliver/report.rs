@@ -52,7 +52,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         let report = DeliveryStatus::read(file.message.clone()).ok_or(Fault::NoReport)?;
         let id = report.envelope().ok_or(Fault::NoReport)?;
         let entries = self.log.of_transaction(&id).await?;
-        let arrival = entries.iter().find(|one| one.entry.kind == EventKind::Arrival);
+        // What the returned message calls itself proves nothing; that its queue file arrived here as this transaction does.
+        let is_reported = |entry: &Entry| entry.kind == EventKind::Arrival && entry.queue_id == report.queue_id;
+        let arrival = entries.iter().find(|one| is_reported(&one.entry));
         let arrival = &arrival.ok_or(Fault::UnknownTransaction(id))?.entry;
         let known = Known::of(arrival, &entries).ok_or(Fault::UnreadableArrival)?;
 
