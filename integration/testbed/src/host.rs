@@ -179,6 +179,8 @@ impl Host {
         wait_until(&format!("an empty queue at {}", self.site.domain), PATIENCE, || {
             let queue = self.queue()?;
             if queue.trim_end() != "Mail queue is empty" {
+                // What was deferred for a moment is not waited for until Postfix's own next attempt.
+                self.flush_queue()?;
                 bail!("{}", queue.trim_end());
             }
             Ok(())
