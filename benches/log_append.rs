@@ -57,6 +57,7 @@ fn entry(queue_id: &str) -> Entry {
         subject: Some("a subject of usual length, as people write them".to_owned()),
         notification: format!("<n.{queue_id}@alfa.example>").parse().ok(),
         provider: None,
+        issuer: None,
         details: Some("x".repeat(1000)),
         slot: Some(Slot::arrival(queue_id)),
     }

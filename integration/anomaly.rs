@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use pec_milter::adapters::sqlite::SqliteLog;
+use pec_milter::legal_log::EventKind;
 use pec_testbed::foreign::{Draft, ForeignProvider, Kind};
 use pec_testbed::pki::Identity;
 use pec_testbed::{Plan, Testbed};
@@ -330,12 +332,27 @@ fn all_are_anomalies(testbed: &Testbed, sent: &[Sent]) -> Result<()> {
         if !line.contains(reason) {
             failures.push(format!("{name}: expected {reason:?} in the log, found {line}"));
         }
+        // The event names whoever signed it, and nobody of ordinary mail.
+        let provider = line.split_once(" but not correct").and_then(|(before, _)| before.rsplit_once("from "));
+        let (expected, found) = (provider.map(|(_, name)| name.to_owned()), provider_in_event_log(testbed, queue_id)?);
+        if found != expected {
+            failures.push(format!("{name}: expected {expected:?} in the event log, found {found:?}"));
+        }
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     for word in [" arrived ", "notification sent"] {
         ensure!(!log.contains(word), "nothing is certified, yet the log says {word:?}");
     }
     testbed.judge(&all)
+}
+
+/// The provider that the event of a queue file's anomaly envelope names.
+fn provider_in_event_log(testbed: &Testbed, queue_id: &str) -> Result<Option<String>> {
+    let log = SqliteLog::open_read_only(&testbed.host("alfa")?.daemon()?.event_log())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let entries = runtime.block_on(log.of_queue_file(queue_id))?.into_iter().map(|one| one.entry);
+    let anomaly = entries.into_iter().find(|entry| entry.kind == EventKind::Anomaly);
+    Ok(anomaly.with_context(|| format!("no anomaly of {queue_id}"))?.provider)
 }
 
 fn listed(testbed: &Testbed, further: &[&Identity]) -> Result<ForeignProvider> {

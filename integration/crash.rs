@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pec_milter::adapters::sqlite::SqliteLog;
-use pec_testbed::{Host, PATIENCE, Received, Testbed, wait_until};
-use support::{ELSEWHERE, ENVELOPE, HERE, Letter, two_providers};
+use pec_testbed::{Host, PATIENCE, Port, Received, Testbed, wait_until};
+use support::{ELSEWHERE, ENVELOPE, HERE, Letter, SENDER, two_providers};
 
 /// Before anything was decided, in the middle of the edits, and after the last edit before the answer.
 const MILTER: [&str; 3] = ["eom-before", "eom-during", "eom-after"];
@@ -85,6 +85,48 @@ fn transaction_ends_once_when_the_senders_daemon_dies_with_a_receipt_in_hand() {
     two_providers().test(|testbed| {
         // What alfa makes itself goes straight to Dovecot: only beta's receipts pass.
         ends_once(testbed, "alfa", "passed").map(drop)
+    });
+}
+
+/// On its way through the hop, in order: offered, committed, stored.
+const NOTICE: [&str; 3] = ["hop-begin", "passing-recorded", "passed"];
+
+#[test]
+fn outcome_a_non_acceptance_is_told_once_when_the_daemon_dies_with_its_notice_in_hand() {
+    two_providers().test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let mut held = 0;
+        for point in NOTICE {
+            let msgid = format!("<avviso.{point}@client.alfa.example>");
+            let unnamed =
+                format!("From: {SENDER}\r\nTo: {HERE}\r\nSubject: {point}\r\nMessage-ID: {msgid}\r\n\r\nCiao\r\n");
+            dying_at(alfa, point, || {
+                let dialogue =
+                    alfa.submit("anna", Port::Submissions, SENDER, &[ELSEWHERE, HERE], unnamed.as_bytes())?;
+                ensure!(dialogue.accepted(), "{point}: {dialogue}");
+                Ok(())
+            })?;
+            alfa.flush_queue()?;
+            // Postfix was not answered: what is stored already is stored again, as with Postfix and Dovecot alone.
+            let copies = if point == "passed" { 2 } else { 1 };
+            held += copies;
+            let all = testbed.received_when(&[(SENDER, held)]).context(point)?;
+            let is_about = |one: &&Received| one.field("X-Riferimento-Message-ID").as_ref() == Some(&msgid);
+            let notices: Vec<_> = all.iter().filter(is_about).collect();
+            ensure!(notices.len() == copies, "{point}: {} copies", notices.len());
+            for notice in &notices {
+                ensure!(notice.is("non-accettazione"), "{point}: a {}", notice.kind());
+                let is_same = notice.signed_part()? == notices[0].signed_part()?;
+                ensure!(is_same && notice.field("Message-ID") == notices[0].field("Message-ID"), "{point}: another");
+            }
+            testbed.judge(notices.first().copied())?;
+
+            let events = alfa.daemon()?.timeline(&msgid)?;
+            let [event] = events.as_slice() else { bail!("{point}: {events:#?}") };
+            ensure!(event.kind == "non-acceptance", "{point}: {event:?}");
+            ensure!(event.told_by == notices[0].field("Message-ID"), "{point}: {event:?}");
+        }
+        verify_chain(alfa)
     });
 }
 

@@ -5,18 +5,15 @@
 
 mod support;
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::fs;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use pec_milter::adapters::sqlite::SqliteLog;
 use pec_milter::legal_log::{EventKind, Recorded};
+use pec_testbed::disk::SmallDisk;
 use pec_testbed::smtp::Smtp;
 use pec_testbed::{Daemon, Host, PATIENCE, Port, Testbed, wait_until};
 use rusqlite::Connection;
@@ -205,12 +202,19 @@ fn transaction_in_work_is_finished_before_the_daemon_stops() {
             })?;
             stop.join().expect("the stop panicked")
         })?;
-        // Nobody serves the hop any more: what is done now was done before the daemon ended.
-        beta.wait_for_empty_queue().context("the message in work should be answered before the daemon ends")?;
+        // Nobody serves the hop any more: what it answers now it answered before the daemon ended.
+        wait_until("Postfix to have the answer to the message that was in work", PATIENCE, || {
+            let log = beta.postfix_log()?;
+            let of_hop =
+                |status: &str| log.lines().find(|line| line.contains("pec-milter/lmtp") && line.contains(status));
+            let deferral = of_hop("status=deferred");
+            ensure!(deferral.is_none(), "an orderly stop should cost nothing, but {deferral:?}");
+            ensure!(of_hop("status=sent").is_some(), "no answer yet");
+            Ok(())
+        })?;
+        // Its receipts wait for the TLS policies, which the daemon tells.
+        daemon.start()?;
         letter.conclude(testbed)?.check_single()?;
-        let log = beta.postfix_log()?;
-        let deferral = log.lines().find(|line| line.contains("status=deferred"));
-        ensure!(deferral.is_none(), "an orderly stop should cost nothing, but {deferral:?}");
         in_order(testbed, &letter)
     });
 }
@@ -281,45 +285,10 @@ fn locked(host: &Host) -> Result<Broken> {
 fn on_a_full_disk(host: &Host) -> Result<Broken> {
     let daemon = host.daemon()?;
     daemon.stop()?;
-    let disk = SmallDisk::under(daemon.state_folder())?;
+    let disk = SmallDisk::under(daemon.state_folder(), "2m")?;
     daemon.start()?;
-    let ballast = daemon.state_folder().join("ballast");
-    let mut file = File::create(&ballast)?;
-    // Page by page, until not a single one is left.
-    while file.write_all(&[0; 4096]).is_ok() {}
+    let ballast = disk.fill()?;
     Ok(Broken { mend: Box::new(move || Ok(fs::remove_file(&ballast)?)), _disk: Some(disk) })
-}
-
-/// A small file system of its own in the place of a folder, with what the folder held.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn under(folder: &Path) -> Result<Self> {
-        let owner = fs::metadata(folder)?;
-        let mut files = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            files.push((fs::read(&path)?, fs::metadata(&path)?.permissions(), path));
-        }
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs"]).arg(folder);
-        ensure!(mount.status()?.success(), "cannot mount a file system on {}", folder.display());
-        let disk = SmallDisk(folder.to_owned());
-        for (content, permissions, path) in files {
-            fs::write(&path, content)?;
-            fs::set_permissions(&path, permissions)?;
-            chown(&path, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        chown(folder, Some(owner.uid()), Some(owner.gid()))?;
-        Ok(disk)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the daemon ends later. What is left of a failure is a busy folder, which the testbed reports.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 /// A session on the submission port that is logged in as anna.
@@ -367,5 +336,5 @@ fn in_order(testbed: &Testbed, letter: &Letter) -> Result<()> {
 fn recorded(host: &Host, letter: &Letter) -> Result<Vec<Recorded>> {
     let log = SqliteLog::open_read_only(&host.daemon()?.event_log())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(log.of_msgid(&letter.msgid))?)
+    Ok(runtime.block_on(log.of_msgid(&letter.msgid))?.entries)
 }

@@ -58,6 +58,7 @@ fn shapes() -> Vec<(&'static str, Vec<u8>)> {
         ("control characters", message("", b"a\x01\x07\x08\x0b\x0c\x1b\x7fb\r\n")),
         ("blanks and odd case in the header", message("X-BLANKS:    two  blanks  \r\nx-tab:\tvalue\t\r\nX-Fold:\r\n one\r\n\t two\r\nX-Empty:\r\n", b"x\r\n")),
         ("many fields of one name", message(&"X-Same: value\r\n".repeat(300), b"x\r\n")),
+        ("a header of 120 000 octets", message(&format!("X-Same: {}\r\n", "z".repeat(90)).repeat(1_200), b"x\r\n")),
         ("the words of boundaries", message("", b"--\r\n--x--\r\n--pec-m-\r\nFrom anna\r\n>From bruno\r\n")),
         (
             "nested multiparts",

@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use pec_testbed::referee::Referee;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use pec_testbed::referee::{Referee, say_once};
 use pec_testbed::{PATIENCE, Plan, Port, Received, Testbed, wait_until};
 
 const ANNA: &str = "anna@alfa.example";
@@ -77,16 +79,55 @@ fn outcome_brief_receipts_hash_what_is_attached_in_every_shape() {
             let expected = if stays_whole { "completa" } else { "breve" };
             assert_eq!(carried(receipt, &all)?, expected, "{name}");
             assert_eq!(carried(of_dora.get(&name).context("no receipt of dora")?, &all)?, "sintetica", "{name}");
-            if let Some(referee) = Referee::find() {
-                let (sent, received) = (testbed.folder().join("sent.eml"), testbed.folder().join("receipt.eml"));
-                fs::write(&sent, with_cc(&fs::read(&original)?)?)?;
-                fs::write(&received, &receipt.bytes)?;
-                let findings = referee.compare_brief(&sent, &received)?;
-                assert!(!findings.iter().any(|line| line.contains("ERROR")), "{name}:\n{}", findings.join("\n"));
-            }
+            compare(testbed, &with_cc(&fs::read(&original)?)?, receipt).context(name)?;
         }
         Ok(())
     });
+}
+
+#[test]
+fn outcome_a_brief_receipt_of_thirty_megabytes_is_small_and_costs_no_more_than_the_message() {
+    plan("").test(|testbed| {
+        let attachment = STANDARD.encode((0..22_500_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+        let lines: Vec<&[u8]> = attachment.as_bytes().chunks(76).collect();
+        let head = "From: anna@alfa.example\r\nTo: bruno@beta.example\r\nSubject: grande\r\nX-TipoRicevuta: breve\r\n\
+            MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nIn allegato.\r\n--b\r\n\
+            Content-Type: application/octet-stream; name=dati.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+        let sent = [head.as_bytes(), &lines.join(&b"\r\n"[..]), b"\r\n--b--\r\n"].concat();
+        ensure!(sent.len() > 30_000_000, "the message has only {} octets", sent.len());
+        submit(testbed, &[BRUNO], &sent)?;
+
+        let all = testbed.received_when(&[(ANNA, 2), (BRUNO, 1), (SERVICE, 1)])?;
+        testbed.judge(&all)?;
+        let receipts = receipts(&all, BRUNO)?;
+        let receipt = receipts["grande"];
+        assert_eq!(carried(receipt, &all)?, "breve");
+        let size = receipt.bytes.len();
+        ensure!(size < 50_000, "the receipt has {size} octets");
+        compare(testbed, &sent, receipt)?;
+        for name in ["alfa", "beta"] {
+            let peak = testbed.host(name)?.daemon()?.peak_memory()?;
+            println!("peak memory of pec-milter at {name} for {} octets: {} MiB", sent.len(), peak >> 20);
+            // The message once, and room for the rest: what is hashed is not copied.
+            let most = 2 * sent.len() as u64 + (40 << 20);
+            assert!(peak < most, "pec-milter at {name} took {peak} octets, expected less than {most}");
+        }
+        Ok(())
+    });
+}
+
+/// The referee's word on a brief receipt beside the original that was sent.
+fn compare(testbed: &Testbed, sent: &[u8], receipt: &Received) -> Result<()> {
+    let Some(referee) = Referee::find() else {
+        say_once("nothing compares the brief receipts with their originals");
+        return Ok(());
+    };
+    let (original, received) = (testbed.folder().join("sent.eml"), testbed.folder().join("receipt.eml"));
+    fs::write(&original, sent)?;
+    fs::write(&received, &receipt.bytes)?;
+    let findings = referee.compare_brief(&original, &received)?;
+    ensure!(!findings.iter().any(|line| line.contains("ERROR")), "{}", findings.join("\n"));
+    Ok(())
 }
 
 /// Adds a copied recipient, who gives a concise receipt whatever is asked.

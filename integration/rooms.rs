@@ -18,7 +18,9 @@ const PURE: [&str; 11] = [
     "virus",
 ];
 
-const OUTSIDE: [&str; 13] = [
+const OUTSIDE: [&str; 15] = [
+    "cryptoki",
+    "metrics",
     "tokio",
     "indymilter",
     "rusqlite",
@@ -40,8 +42,8 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("legal_log", &["message", "model"]),
     ("identity", &["model"]),
     ("virus", &["model"]),
-    ("directory", &["model"]),
     ("smime", &["model"]),
+    ("directory", &["model", "smime"]),
     ("message", &["model"]),
     ("transaction", &["legal_log", "message", "model"]),
     ("access_point", &["message", "model"]),

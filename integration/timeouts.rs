@@ -5,12 +5,8 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use pec_milter::adapters::sqlite::SqliteLog;
-use pec_milter::legal_log::{Entry, EventKind};
-use pec_milter::operations::ports::EventLog;
 use pec_testbed::foreign::{Facts, ForeignProvider, Kind};
 use pec_testbed::referee::Referee;
 use pec_testbed::{Host, PATIENCE, Plan, Port, Received, Testbed, wait_until};
@@ -177,6 +173,24 @@ fn outcome_taken_in_charge_but_never_delivered_gives_the_final_notice_only() {
 }
 
 #[test]
+fn outcome_a_mailbox_of_our_own_that_is_out_of_order_gives_the_final_notice_only() {
+    providers(4, 9).test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        // Dovecot finds a file where the mailbox should be, and puts the message off.
+        let mailbox = alfa.site.folder.join("mail/carla");
+        fs::write(&mailbox, "")?;
+        let last = "preavviso-errore-consegna carla@alfa.example 24";
+        anna_sends(testbed, "guasto", &["carla@alfa.example"])?;
+        anna_is_told(testbed, "guasto", &["accettazione", last])?;
+        assert_eq!(count(alfa, "guasto", "timeout-first")?, 0);
+        fs::remove_file(&mailbox)?;
+        alfa.flush_queue()?;
+        anna_is_told(testbed, "guasto", &["accettazione", last, "avvenuta-consegna carla@alfa.example"])?;
+        judge(testbed, "guasto")
+    });
+}
+
+#[test]
 fn outcome_a_delivery_or_failure_ends_the_watch_before_and_between_the_notices() {
     providers(8, 25).plain("gamma", &["mario"]).test(|testbed| {
         let (alfa, beta) = (testbed.host("alfa")?, testbed.host("beta")?);
@@ -205,6 +219,54 @@ fn outcome_a_delivery_or_failure_ends_the_watch_before_and_between_the_notices()
         anna_is_told(testbed, "tardi", &between)?;
         judge(testbed, "presto")?;
         judge(testbed, "tardi")
+    });
+}
+
+#[test]
+fn outcome_a_failure_that_our_own_postfix_reports_ends_the_watch() {
+    let delta =
+        "smtpd_reject_unlisted_recipient = yes\nvirtual_mailbox_maps = inline:{ { dario@delta.example = x } }\n";
+    let plan = providers(5, 10).plain("delta", &["dario"]).with_postfix(delta);
+    plan.test(|testbed| {
+        let (alfa, host) = (testbed.host("alfa")?, testbed.host("delta")?);
+        testbed.list_in_directory(&[ForeignProvider::new(testbed, host)?.record(&[])])?;
+        // Refused by a host that speaks for certified mailboxes; dario's provider takes the message and says nothing.
+        let nobody = "nessuno@delta.example";
+        anna_sends(testbed, "rifiutato", &[nobody, DARIO])?;
+        let told = ["accettazione", "errore-consegna nessuno@delta.example"];
+        let dario = ["12", "24"].map(|which| format!("preavviso-errore-consegna {DARIO} {which}"));
+        anna_is_told(testbed, "rifiutato", &[&told[..], &[&dario[0], &dario[1]]].concat())?;
+        assert_eq!((count(alfa, "rifiutato", "timeout-first")?, count(alfa, "rifiutato", "non-delivery")?), (1, 1));
+        judge(testbed, "rifiutato")
+    });
+}
+
+#[test]
+fn outcome_a_host_that_is_silent_for_the_whole_queue_lifetime_gives_both_notices_and_then_the_failure() {
+    let plan = Plan::new(env!("CARGO_BIN_EXE_pec-milter"))
+        .provider("alfa", &["anna"])
+        .with_pec_milter("[timeouts]\nfirst_seconds = 3\nfinal_seconds = 6\n")
+        .with_postfix("maximal_queue_lifetime = 15s\n")
+        .provider("beta", &["bruno"]);
+    plan.test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        testbed.host("beta")?.stop_postfix()?;
+        anna_sends(testbed, "muto", &[BRUNO])?;
+        let notices = ["12", "24"].map(|which| format!("preavviso-errore-consegna {BRUNO} {which}"));
+        let failure = format!("errore-consegna {BRUNO}");
+        wait_until("Postfix to give the message up", PATIENCE, || {
+            // Postfix puts a message off for long that it finds still being delivered.
+            alfa.flush_queue()?;
+            let found = told(testbed, "muto")?;
+            ensure!(found.contains(&failure), "{found:?}");
+            Ok(())
+        })?;
+        anna_is_told(testbed, "muto", &["accettazione", &notices[0], &notices[1], &failure])?;
+        let order: Vec<String> =
+            alfa.daemon()?.timeline("muto@client.alfa.example")?.into_iter().map(|one| one.kind).collect();
+        assert_eq!(order, ["arrival", "acceptance", "timeout-first", "timeout-final", "non-delivery"]);
+        alfa.wait_for_empty_queue()?;
+        judge(testbed, "muto")
     });
 }
 
@@ -273,9 +335,12 @@ fn outcome_notifications_of_other_providers_count_in_any_order_and_number() {
         let says = |kind: Kind, facts: &Facts| delta.send(alfa, &delta.draft(kind, facts)?).map(drop);
         let take_charge = Kind::TakeCharge { taken: &[DARIO], to: "ricevute@alfa.example" };
 
-        // The delivery first, then twice what it makes needless.
+        let process = alfa.daemon()?.process_id()?;
+
+        // The delivery first, and again, then twice what it makes needless.
         anna_sends(testbed, "consegnato", &[DARIO])?;
         let known = facts(testbed, "consegnato")?;
+        says(Kind::Delivery("DARIO@Delta.example"), &known)?;
         says(Kind::Delivery("DARIO@Delta.example"), &known)?;
         says(take_charge, &known)?;
         says(take_charge, &known)?;
@@ -293,13 +358,24 @@ fn outcome_notifications_of_other_providers_count_in_any_order_and_number() {
         anna_is_told(testbed, "ignoto", &["errore-consegna dario@delta.example"])?;
         let last = "preavviso-errore-consegna dario@delta.example 24";
         anna_is_told(testbed, "preso", &["accettazione", "avvenuta-consegna altri@delta.example", last])?;
-        anna_is_told(testbed, "consegnato", &["accettazione", "avvenuta-consegna DARIO@Delta.example"])?;
+        let delivered = "avvenuta-consegna DARIO@Delta.example";
+        anna_is_told(testbed, "consegnato", &["accettazione", delivered, delivered])?;
         assert_eq!(count(alfa, "consegnato", "received presa-in-carico")?, 2);
-        assert_eq!(count(alfa, "consegnato", "received avvenuta-consegna")?, 1);
+        assert_eq!(count(alfa, "consegnato", "received avvenuta-consegna")?, 2);
         assert_eq!(count(alfa, "preso", "received avvenuta-consegna")?, 1);
         assert_eq!(count(alfa, "ignoto", "received errore-consegna")?, 1);
         assert_eq!(count(alfa, "ignoto", "received presa-in-carico")?, 1);
         judge(testbed, "preso")?;
+        // Every take-charge is delivered, whatever it is about, and nothing of it made the daemon fall.
+        let mut about = Vec::new();
+        for bytes in alfa.fetch_when("ricevute", 4)? {
+            let take_charge = Received { mailbox: "ricevute@alfa.example".to_owned(), bytes };
+            assert!(take_charge.is("presa-in-carico"), "{}", take_charge.kind());
+            about.push(take_charge.certified("oggetto")?.concat());
+        }
+        about.sort();
+        assert_eq!(about, ["consegnato", "consegnato", "preso", "preso"], "the last one with an id that nobody knows");
+        assert_eq!(alfa.daemon()?.process_id()?, process);
 
         let (is_sound, said) = alfa.daemon()?.command(&["log", "audit"])?;
         let remark = "altri@delta.example is no recipient of this transaction (said by DELTA Posta S.r.l.)";
@@ -309,49 +385,69 @@ fn outcome_notifications_of_other_providers_count_in_any_order_and_number() {
 }
 
 #[test]
-fn outcome_an_audit_names_what_must_not_be_in_the_log() {
-    providers(3, 6).test(|testbed| {
-        let alfa = testbed.host("alfa")?.daemon()?;
-        anna_sends(testbed, "prova", &[BRUNO, "carla@alfa.example"])?;
-        let delivered = ["avvenuta-consegna bruno@beta.example", "avvenuta-consegna carla@alfa.example"];
-        anna_is_told(testbed, "prova", &[&["accettazione"], &delivered[..]].concat())?;
-        let (is_sound, said) = alfa.command(&["log", "audit"])?;
-        assert!(is_sound && said.contains("1 transactions: 0 violations, 0 remarks"), "{said}");
-        let (is_sound, said) = alfa.command(&["log", "audit", "--to", "2020-01-01"])?;
-        assert!(is_sound && said.contains("0 transactions"), "{said}");
-        let (is_understood, said) = alfa.command(&["log", "audit", "--from", "yesterday"])?;
-        assert!(!is_understood && said.contains("--from"), "{said}");
-        let (is_done, said) = alfa.command(&["log", "rebuild"])?;
-        assert!(is_done && said.contains("0 recipients are watched"), "{said}");
+fn outcome_notifications_that_come_before_our_own_acceptance_count_as_after_it() {
+    providers(20, 30).plain("delta", &["dario"]).test(|testbed| {
+        let (alfa, host) = (testbed.host("alfa")?, testbed.host("delta")?);
+        let delta = ForeignProvider::new(testbed, host)?;
+        testbed.list_in_directory(&[delta.record(&[])])?;
 
-        // The same log with a delivery that never was.
-        alfa.stop()?;
-        let log = testbed.folder().join("forged.sqlite");
-        fs::copy(alfa.event_log(), &log)?;
-        let runtime = tokio::runtime::Runtime::new()?;
-        let row = runtime.block_on(async {
-            let log = SqliteLog::open(&log)?;
-            let earlier = log.reader().of_msgid("prova@client.alfa.example").await?;
-            let acceptance = earlier.into_iter().find(|one| one.entry.kind == EventKind::Acceptance);
-            let acceptance = acceptance.context("no acceptance")?.entry;
-            let recipient = Some(BRUNO.to_owned());
-            let forged = Entry { kind: EventKind::Delivery, recipient, slot: None, ..acceptance };
-            let row = log.record(vec![forged]).await?.first().context("no row")?.sequence;
-            log.close().await?;
-            anyhow::Ok(row)
+        // Delta gets the envelopes while alfa's own queue is behind.
+        let names = ["consegnato", "fallito", "preso"];
+        alfa.with_hop_away(|| {
+            names.iter().try_for_each(|name| anna_sends(testbed, name, &[DARIO]))?;
+            host.fetch_when("dario", names.len())?;
+            wait_until("all three to wait for the hop alone", PATIENCE, || {
+                let queue = alfa.queue()?;
+                let is_waiting = queue.matches("accettazione@pec-milter.invalid").count() == names.len();
+                ensure!(is_waiting && !queue.contains('*') && !queue.contains(DARIO), "{queue}");
+                Ok(())
+            })?;
+            alfa.hold_queue()
         })?;
-        let configuration = fs::read_to_string(&alfa.configuration)?;
-        let own = alfa.event_log().display().to_string();
-        ensure!(configuration.contains(&own), "the configuration should name {own}");
-        let forged = testbed.folder().join("forged.toml");
-        fs::write(&forged, configuration.replace(&own, &log.display().to_string()))?;
-        let program = env!("CARGO_BIN_EXE_pec-milter");
-        let audit = Command::new(program).args(["log", "audit", "--config"]).arg(forged).output()?;
-        let said = String::from_utf8(audit.stdout)?;
-        assert_eq!(audit.status.code(), Some(1), "{said}");
-        for breach in ["delivered to bruno@beta.example without having arrived", "in no mailbox"] {
-            let is_named = |line: &str| line.contains(&format!("#{row}: ")) && line.contains(breach);
-            assert!(said.lines().any(is_named), "{breach}: {said}");
+        let envelopes: Vec<Received> =
+            host.fetch("dario")?.into_iter().map(|bytes| Received { mailbox: DARIO.to_owned(), bytes }).collect();
+        let facts = |name: &str| -> Result<Facts> {
+            let envelope = envelopes.iter().find(|one| is_of(one, name)).context("no envelope")?;
+            Ok(Facts {
+                sender: ANNA.to_owned(),
+                recipients: vec![(DARIO.to_owned(), true)],
+                subject: name.to_owned(),
+                id: envelope.transaction().context("no id")?,
+                msgid: envelope.field("X-Riferimento-Message-ID"),
+                accepted: jiff::Timestamp::now(),
+            })
+        };
+        let says = |kind: Kind, name: &str| delta.send(alfa, &delta.draft(kind, &facts(name)?)?).map(drop);
+        let take_charge = Kind::TakeCharge { taken: &[DARIO], to: "ricevute@alfa.example" };
+        says(Kind::Delivery(DARIO), "consegnato")?;
+        says(take_charge, "consegnato")?;
+        says(Kind::NonDelivery(DARIO), "fallito")?;
+        says(take_charge, "preso")?;
+
+        let (delivered, failed) = ("avvenuta-consegna dario@delta.example", "errore-consegna dario@delta.example");
+        anna_is_told(testbed, "consegnato", &[delivered])?;
+        anna_is_told(testbed, "fallito", &[failed])?;
+        alfa.fetch_when("ricevute", 2)?;
+        for (name, heard) in [
+            ("consegnato", &["received avvenuta-consegna", "received presa-in-carico"][..]),
+            ("fallito", &["received errore-consegna"]),
+            ("preso", &["received presa-in-carico"]),
+        ] {
+            let events = alfa.daemon()?.timeline(&format!("{name}@client.alfa.example"))?;
+            let mut kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+            kinds.sort();
+            assert_eq!(kinds, heard, "{name} before the acceptance");
+        }
+
+        alfa.release_queue()?;
+        anna_is_told(testbed, "preso", &["accettazione"])?;
+        // The last of the three: what is owed about the others would have come by then.
+        anna_is_told(testbed, "preso", &["accettazione", "preavviso-errore-consegna dario@delta.example 24"])?;
+        anna_is_told(testbed, "consegnato", &["accettazione", delivered])?;
+        anna_is_told(testbed, "fallito", &["accettazione", failed])?;
+        for name in names {
+            assert_eq!(count(alfa, name, "acceptance")?, 1, "{name}");
+            judge(testbed, name)?;
         }
         Ok(())
     });

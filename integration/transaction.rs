@@ -4,44 +4,23 @@
 //! `messages`, what an administrator can set in `administration`.
 
 use anyhow::{Context, Result, ensure};
+use pec_testbed::sample::{SUBJECT, contract};
 use pec_testbed::{Host, Plan, Port, Received, Testbed};
 
-const PDF: &str = "JVBERi0xLjQKMSAwIG9iajw8L1R5cGUvQ2F0YWxvZz4+ZW5kb2JqCnRyYWlsZXI8PC9Sb290IDEgMCBSPj4KJSVFT0YK";
+/// What a [`contract`] leaves in the mailboxes in the end.
+const OF_ONE_CONTRACT: [(&str, usize); 5] = [
+    ("anna@alfa.example", 3),
+    ("carla@alfa.example", 1),
+    ("ricevute@alfa.example", 2),
+    ("bruno@beta.example", 1),
+    ("mario@gamma.example", 1),
+];
 
 fn providers() -> Plan {
     Plan::new(env!("CARGO_BIN_EXE_pec-milter"))
         .provider("alfa", &["anna", "carla"])
         .provider("beta", &["bruno", "dario"])
         .plain("gamma", &["mario"])
-}
-
-/// A message as a mail program makes it: text in 8 bits, a PDF, a subject outside ASCII.
-fn contract() -> Vec<u8> {
-    format!(
-        "Return-Receipt-To: anna@alfa.example\r\n\
-         From: Anna Bianchi <anna@alfa.example>\r\n\
-         To: Bruno Verdi <bruno@beta.example>\r\n\
-         Cc: carla@alfa.example,\r\n\tMario Rossi <mario@gamma.example>\r\n\
-         Subject: =?UTF-8?Q?Contratto_perch=C3=A9_cos=C3=AC_=C3=A8?=\r\n \
-         =?UTF-8?B?IHBpw7kgc2ljdXJvIOKCrA==?=\r\n\
-         Date: Mon, 15 Jul 2024 10:30:43 +0200\r\n\
-         Message-Id: <contratto.1@client.alfa.example>\r\n\
-         MIME-Version: 1.0\r\n\
-         Content-Type: multipart/mixed; boundary=\"parts\"\r\n\
-         \r\n\
-         --parts\r\n\
-         Content-Type: text/plain; charset=utf-8\r\n\
-         Content-Transfer-Encoding: 8bit\r\n\
-         \r\n\
-         Così è già firmato. \t\r\n\
-         --parts\r\n\
-         Content-Type: application/pdf; name=\"contratto.pdf\"\r\n\
-         Content-Transfer-Encoding: base64\r\n\
-         \r\n\
-         {PDF}\r\n\
-         --parts--\r\n"
-    )
-    .into_bytes()
 }
 
 /// A short message of anna's with these further header fields.
@@ -96,13 +75,7 @@ fn transaction_certifies_to_another_provider_to_own_users_and_to_ordinary_mail()
     providers().test(|testbed| {
         let sent = contract();
         anna_sends(testbed, &["bruno@beta.example", "carla@alfa.example", "mario@gamma.example"], &sent)?;
-        let all = testbed.received_when(&[
-            ("anna@alfa.example", 3),
-            ("carla@alfa.example", 1),
-            ("ricevute@alfa.example", 2),
-            ("bruno@beta.example", 1),
-            ("mario@gamma.example", 1),
-        ])?;
+        let all = testbed.received_when(&OF_ONE_CONTRACT)?;
         testbed.judge(&all)?;
 
         let acceptance = the(&all, "anna@alfa.example", "accettazione")?;
@@ -110,7 +83,16 @@ fn transaction_certifies_to_another_provider_to_own_users_and_to_ordinary_mail()
         assert_eq!(kinds, ["bruno@beta.example", "carla@alfa.example", "mario@gamma.example"]);
         let kinds = acceptance.certified_attributes("destinatari", "tipo")?;
         assert_eq!(kinds, ["certificato", "certificato", "esterno"], "who is certified is told in the acceptance");
-        assert_eq!(acceptance.certified("oggetto")?, ["Contratto perché così è più sicuro €"]);
+        let text = acceptance.text()?;
+        for (recipient, kind) in [
+            ("bruno@beta.example", "posta certificata"),
+            ("carla@alfa.example", "posta certificata"),
+            ("mario@gamma.example", "posta ordinaria"),
+        ] {
+            let line = format!("{recipient} (\"{kind}\")");
+            assert!(text.lines().any(|one| one == line), "the sender should read {line:?} in\n{text}");
+        }
+        assert_eq!(acceptance.certified("oggetto")?, [SUBJECT]);
         assert_eq!(acceptance.certified("msgid")?, ["<contratto.1@client.alfa.example>"]);
         assert_eq!(acceptance.field("X-Riferimento-Message-ID").as_deref(), Some("<contratto.1@client.alfa.example>"));
 
@@ -154,13 +136,7 @@ fn transaction_certifies_to_another_provider_to_own_users_and_to_ordinary_mail()
 fn transaction_is_told_by_the_timeline_of_both_providers() {
     providers().test(|testbed| {
         anna_sends(testbed, &["bruno@beta.example", "carla@alfa.example", "mario@gamma.example"], &contract())?;
-        let all = testbed.received_when(&[
-            ("anna@alfa.example", 3),
-            ("carla@alfa.example", 1),
-            ("ricevute@alfa.example", 2),
-            ("bruno@beta.example", 1),
-            ("mario@gamma.example", 1),
-        ])?;
+        let all = testbed.received_when(&OF_ONE_CONTRACT)?;
         let id = the(&all, "bruno@beta.example", "posta-certificata")?.transaction().context("no identificativo")?;
         let (alfa, beta) = (testbed.host("alfa")?, testbed.host("beta")?);
         let at_alfa = [

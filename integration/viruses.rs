@@ -1,17 +1,26 @@
 //! Viruses on real servers with a real clamd (§2.2.4, §3.1.3, §3.2.3, §3.2.4): nothing infected reaches a mailbox, who
 //! must be told is told once, what was found is kept, and a scanner that is away never means "clean".
 
+#[path = "support/in_use.rs"]
+mod in_use;
+#[path = "support/infected.rs"]
+mod infected;
+#[path = "support/virus_store.rs"]
+mod virus_store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use in_use::was_in_use;
+use infected::{infected, message};
+use jiff::ToSpan;
+use jiff::civil::Date;
 use pec_testbed::clamd::{EICAR_NAME, eicar};
 use pec_testbed::{Host, PATIENCE, Plan, Port, Received, Testbed, wait_until};
+use virus_store::{exported, stored};
 
 const ANNA: &str = "anna@alfa.example";
 const RICEVUTE: &str = "ricevute@alfa.example";
@@ -29,25 +38,6 @@ fn plan() -> Plan {
 /// Alfa has no scanner, so what its users send is found by beta.
 fn only_beta_scans() -> Plan {
     plan().provider("alfa", &["anna"]).provider("beta", &["bruno", "dario"]).with_clamd("").with_pec_milter(IMPATIENT)
-}
-
-/// A message of anna's with one attachment.
-fn message(subject: &str, to: &[&str], attachment: &[u8]) -> Vec<u8> {
-    let encoded = STANDARD.encode(attachment);
-    let lines: Vec<&str> = encoded.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    format!(
-        "From: {ANNA}\r\nTo: {to}\r\nSubject: {subject}\r\nMessage-ID: <{subject}@client.example>\r\nMIME-Version: 1.0\r\n\
-         Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\nIn allegato.\r\n--b\r\n\
-         Content-Type: application/octet-stream; name=\"allegato.bin\"\r\nContent-Transfer-Encoding: base64\r\n\r\n\
-         {lines}\r\n--b--\r\n",
-        to = to.join(",\r\n "),
-        lines = lines.join("\r\n"),
-    )
-    .into_bytes()
-}
-
-fn infected(subject: &str, to: &[&str]) -> Vec<u8> {
-    message(subject, to, eicar().as_bytes())
 }
 
 /// The pattern inside a compressed archive.
@@ -80,30 +70,8 @@ fn about(all: &[Received], mailbox: &str, kind: &str) -> Result<Vec<String>> {
     Ok(recipients)
 }
 
-/// A command of a host's pec-milter that must say yes.
-fn command(host: &Host, arguments: &[&str]) -> Result<String> {
-    let (yes, text) = host.daemon()?.command(arguments)?;
-    ensure!(yes, "{arguments:?} at {}: {text}", host.site.domain);
-    Ok(text)
-}
-
-/// The names of the messages in a host's virus store.
-fn stored(host: &Host) -> Result<Vec<String>> {
-    let (_, text) = host.daemon()?.command(&["virus", "list"])?;
-    let names = text.lines().map(str::trim).filter(|line| !line.contains(' ') && line.contains('@'));
-    Ok(names.map(str::to_owned).collect())
-}
-
 fn store_folder(host: &Host) -> PathBuf {
     host.site.folder.join("pec/virus")
-}
-
-/// A stored message as `virus export` gives it.
-fn exported(host: &Host, name: &str) -> Result<Vec<u8>> {
-    let target = host.site.folder.join(format!("{name}.exported"));
-    command(host, &["virus", "export", name, "--to", target.to_str().context("UTF-8")?])?;
-    assert_eq!(fs::metadata(&target)?.permissions().mode() & 0o777, 0o600);
-    Ok(fs::read(target)?)
 }
 
 /// Waits until a host's pec-milter has said this since `from`.
@@ -143,10 +111,10 @@ fn outcome_virus_at_the_access_point_is_not_accepted_and_kept() {
             assert_eq!(notice.certified("destinatari")?, to);
             assert!(notice.attachment("postacert.eml").is_none());
             let id = notice.transaction().context("no id")?;
-            let timeline = command(alfa, &["log", "show", &id])?;
+            let timeline = alfa.command(&["log", "show", &id])?;
             assert!(timeline.contains("non-acceptance") && !timeline.contains("take-charge"), "{timeline}");
             let name = stored(alfa)?.into_iter().find(|name| name.contains(&id)).context("not stored")?;
-            let shown = command(alfa, &["virus", "show", &name])?;
+            let shown = alfa.command(&["virus", "show", &name])?;
             for fact in [ANNA, "carla@alfa.example", MARIO, EICAR_NAME, "access-point", &id] {
                 assert!(shown.contains(fact), "{fact}: {shown}");
             }
@@ -159,11 +127,64 @@ fn outcome_virus_at_the_access_point_is_not_accepted_and_kept() {
         testbed.received_when(&[(ANNA, 5), (RICEVUTE, 1), (to[0], 1), (MARIO, 1)])?;
         assert_eq!(stored(alfa)?.len(), 3);
 
-        // What the administrator sees of a day that is past its retention: nothing.
-        let day = fs::read_dir(store_folder(alfa))?.next().context("no day")??.path();
-        fs::rename(&day, store_folder(alfa).join("2020-01-01"))?;
-        assert!(command(alfa, &["virus", "purge"])?.contains("removed: 2020-01-01"));
+        // What an administrator asks for and is not there, or would be overwritten.
+        let daemon = alfa.daemon()?;
+        let name = stored(alfa)?.remove(0);
+        let day = name.get(..10).context("no day")?;
+        let (found, said) = daemon.command(&["virus", "list", "--from", day, "--to", day])?;
+        assert!(found && said.contains(&name), "{said}");
+        let (found, said) = daemon.command(&["virus", "list", "--to", "2020-01-01"])?;
+        assert!(!found && said.contains("no infected message"), "{said}");
+        let target = testbed.folder().join("copy");
+        let target = target.to_str().context("UTF-8")?;
+        for arguments in [&["virus", "show", "ignoto"][..], &["virus", "export", "ignoto", "--to", target]] {
+            let (found, said) = daemon.command(arguments)?;
+            assert!(!found && said.contains("ignoto"), "{said}");
+        }
+        fs::write(target, "keep")?;
+        let (is_done, said) = daemon.command(&["virus", "export", &name, "--to", target])?;
+        assert!(!is_done && said.contains(target), "{said}");
+        assert_eq!(fs::read_to_string(target)?, "keep");
+        testbed.judge(&testbed.received()?)
+    });
+}
+
+#[test]
+fn outcome_virus_is_kept_for_thirty_months_to_the_day() {
+    plan().provider("alfa", &["anna"]).with_clamd("").test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        anna_sends(testbed, &[BRUNO], &infected("virus", &[BRUNO]))?;
+        testbed.received_when(&[(ANNA, 1)])?;
+        let folder = |day: Date| store_folder(alfa).join(day.to_string());
+        let days = || -> Result<Vec<String>> {
+            let days = fs::read_dir(store_folder(alfa))?.flatten();
+            Ok(days.map(|day| day.file_name().to_string_lossy().into_owned()).collect())
+        };
+        let today: Date = days()?.concat().parse()?;
+        let last = today.checked_sub(30.months())?;
+        let past = last.checked_sub(1.day())?;
+
+        // The last day counts, for the administrator's command and for the daemon itself.
+        fs::rename(folder(today), folder(last))?;
+        assert!(!alfa.command(&["log", "purge"])?.contains("removed: "));
+        assert_eq!(stored(alfa)?.len(), 1);
+        fs::rename(folder(last), folder(past))?;
+        // The log is not as old as its store.
+        let (is_done, told) = alfa.daemon()?.command(&["log", "purge"])?;
+        assert!(!is_done && told.contains("set the clock"), "{told}");
+        let told = alfa.command(&["log", "purge", "--clock-is-right"])?;
+        assert!(told.contains(&format!("removed: infected messages of {past}")), "{told}");
         assert_eq!(stored(alfa)?.len(), 0);
+
+        anna_sends(testbed, &[BRUNO], &infected("ancora", &[BRUNO]))?;
+        testbed.received_when(&[(ANNA, 2)])?;
+        fs::rename(store_folder(alfa).join(days()?.concat()), folder(past))?;
+        alfa.daemon()?.stop()?;
+        was_in_use(alfa, jiff::Timestamp::now())?;
+        let from = log_length(alfa)?;
+        alfa.daemon()?.start()?;
+        said(alfa, from, "infected messages removed after 30 months")?;
+        assert_eq!(days()?, Vec::<String>::new());
         Ok(())
     });
 }
@@ -185,111 +206,35 @@ fn outcome_virus_in_ordinary_mail_is_refused_in_the_dialogue() {
     });
 }
 
-/// One of the official cases (2008) with a virus.
-struct Official {
-    name: &'static str,
-    plan: fn() -> Plan,
-    to: &'static [&'static str],
-    /// Mailboxes with what each holds in the end: kind and number.
-    expected: &'static [(&'static str, &'static [(&'static str, usize)])],
-    /// Who is named in each take-charge.
-    taken: &'static [&'static [&'static str]],
-    /// Whom beta detected the virus for.
-    detected: &'static [&'static str],
-    stored_at: (&'static str, usize),
+#[test]
+fn outcome_virus_in_a_defective_submission_gives_one_notice() {
+    plan().provider("alfa", &["anna"]).with_clamd("").test(|testbed| {
+        anna_sends(testbed, &[BRUNO, DARIO], &infected("virus", &[BRUNO]))?;
+        let all = testbed.received_when(&[(ANNA, 1)])?;
+        testbed.judge(&all)?;
+        assert_eq!(all[0].certified_attributes("postacert", "errore")?, ["altro"], "the formal checks come first");
+        Ok(())
+    });
 }
 
-const OFFICIAL: [Official; 4] = [
-    Official {
-        name: "virus at the access point",
-        plan: || plan().provider("alfa", &["anna"]).with_clamd("").provider("beta", &["bruno"]).with_clamd(""),
-        to: &[BRUNO],
-        expected: &[(ANNA, &[("non-accettazione", 1)])],
-        taken: &[],
-        detected: &[],
-        stored_at: ("alfa", 1),
-    },
-    Official {
-        name: "only the receiver sees it, certified and ordinary recipients",
-        plan: || only_beta_scans().plain("gamma", &["mario"]),
-        to: &[BRUNO, MARIO],
-        expected: &[
-            (ANNA, &[("accettazione", 1), ("errore-consegna", 1)]),
-            (RICEVUTE, &[("presa-in-carico", 1), ("rilevazione-virus", 1)]),
-            (MARIO, &[("posta-certificata", 1)]),
-        ],
-        taken: &[&[BRUNO]],
-        detected: &[BRUNO],
-        stored_at: ("beta", 1),
-    },
-    Official {
-        name: "two recipients in one SMTP transaction",
-        plan: only_beta_scans,
-        to: &[BRUNO, DARIO],
-        expected: &[
-            (ANNA, &[("accettazione", 1), ("errore-consegna", 2)]),
-            (RICEVUTE, &[("presa-in-carico", 1), ("rilevazione-virus", 2)]),
-        ],
-        taken: &[&[BRUNO, DARIO]],
-        detected: &[BRUNO, DARIO],
-        stored_at: ("beta", 1),
-    },
-    Official {
-        name: "two recipients in two SMTP transactions",
-        plan: || {
-            let plan = plan().provider("alfa", &["anna"]).with_postfix("smtp_destination_recipient_limit = 1\n");
-            plan.provider("beta", &["bruno", "dario"]).with_clamd("")
-        },
-        to: &[BRUNO, DARIO],
-        expected: &[
-            (ANNA, &[("accettazione", 1), ("errore-consegna", 2)]),
-            (RICEVUTE, &[("presa-in-carico", 2), ("rilevazione-virus", 2)]),
-        ],
-        taken: &[&[BRUNO], &[DARIO]],
-        detected: &[BRUNO, DARIO],
-        stored_at: ("beta", 2),
-    },
-];
-
 #[test]
-fn outcome_virus_official_cases() {
-    for case in OFFICIAL {
-        println!("{}", case.name);
-        (case.plan)().test(|testbed| {
-            anna_sends(testbed, case.to, &infected("virus", case.to))?;
-            let counts: Vec<(&str, usize)> =
-                case.expected.iter().map(|(mailbox, kinds)| (*mailbox, kinds.iter().map(|(_, n)| n).sum())).collect();
-            let all = testbed.received_when(&counts)?;
-            testbed.judge(&all)?;
-            for (mailbox, kinds) in case.expected {
-                for (kind, count) in *kinds {
-                    assert_eq!(of_kind(&all, mailbox, kind).len(), *count, "{}: {kind} in {mailbox}", case.name);
-                }
-            }
-            let mut taken = Vec::new();
-            for take_charge in of_kind(&all, RICEVUTE, "presa-in-carico") {
-                taken.push(take_charge.certified("ricezione")?);
-            }
-            taken.sort();
-            assert_eq!(taken, case.taken, "{}", case.name);
-            assert_eq!(about(&all, RICEVUTE, "rilevazione-virus")?, case.detected, "{}", case.name);
-            assert_eq!(about(&all, ANNA, "errore-consegna")?, case.detected, "{}", case.name);
-            for notice in of_kind(&all, ANNA, "errore-consegna") {
-                assert_eq!(notice.field("X-VerificaSicurezza").as_deref(), Some("errore"));
-                assert_eq!(notice.certified_attributes("postacert", "errore")?, ["virus"]);
-                assert_eq!(notice.certified("errore-esteso")?, [EICAR_NAME]);
-                assert_eq!(notice.certified("gestore-emittente")?, ["Alfa PEC S.p.A."]);
-            }
-            let (host, count) = case.stored_at;
-            let names = stored(testbed.host(host)?)?;
-            assert_eq!(names.len(), count, "{}: {names:?}", case.name);
-            for name in &names {
-                let text = String::from_utf8_lossy(&exported(testbed.host(host)?, name)?).into_owned();
-                assert!(text.contains("Subject: virus"), "{}: {text}", case.name);
-            }
-            Ok(())
-        });
-    }
+fn outcome_virus_in_an_envelope_that_is_not_correct_is_refused_in_the_dialogue() {
+    only_beta_scans().test(|testbed| {
+        let beta = testbed.host("beta")?;
+        anna_sends(testbed, &[BRUNO], &infected("virus", &[BRUNO]))?;
+        let before = [(ANNA, 2), (RICEVUTE, 2)];
+        testbed.received_when(&before)?;
+        let envelope = exported(beta, &stored(beta)?.concat())?;
+        // Not from its certified sender, and to somebody whom it does not name.
+        for (sender, to) in [(MARIO, BRUNO), (ANNA, DARIO)] {
+            let refused = beta.inject_as_peer(sender, &[to], &envelope)?;
+            let answer = refused.refusal().context("accepted")?;
+            assert!(answer.code == 550 && answer.text.contains(EICAR_NAME), "{refused}");
+        }
+        let all = testbed.received_when(&before)?;
+        assert_eq!(stored(beta)?.len(), 1);
+        testbed.judge(&all)
+    });
 }
 
 #[test]
@@ -308,12 +253,12 @@ fn outcome_virus_detections_that_come_again_or_concern_others_are_delivered_and_
             assert!(dialogue.accepted(), "{dialogue}");
         }
         testbed.received_when(&[(ANNA, 2), (RICEVUTE, 3), ("ricevute@delta.example", 1)])?;
-        let timeline = command(testbed.host("alfa")?, &["log", "show", &id])?;
+        let timeline = testbed.host("alfa")?.command(&["log", "show", &id])?;
         assert_eq!(timeline.matches("virus-non-delivery").count(), 1, "{timeline}");
         assert_eq!(timeline.matches("received rilevazione-virus").count(), 2, "{timeline}");
-        let timeline = command(testbed.host("delta")?, &["log", "show", &id])?;
+        let timeline = testbed.host("delta")?.command(&["log", "show", &id])?;
         assert_eq!(timeline.matches("received rilevazione-virus").count(), 1, "{timeline}");
-        let timeline = command(testbed.host("beta")?, &["log", "show", &id])?;
+        let timeline = testbed.host("beta")?.command(&["log", "show", &id])?;
         assert_eq!(timeline.matches("virus-detection").count(), 1, "{timeline}");
         Ok(())
     });
@@ -454,8 +399,8 @@ fn outcome_virus_scanner_that_fails_lets_nothing_in() {
         }
         testbed.received_when(&[])?;
         anna_sends(testbed, &["carla@alfa.example"], &message("pulito", &["carla@alfa.example"], b"niente"))?;
-        testbed.received_when(&[(ANNA, 2), (RICEVUTE, 1), ("carla@alfa.example", 1)])?;
-        Ok(())
+        let all = testbed.received_when(&[(ANNA, 2), (RICEVUTE, 1), ("carla@alfa.example", 1)])?;
+        testbed.judge(&all)
     });
 }
 
@@ -544,7 +489,7 @@ fn outcome_virus_scanner_that_is_not_configured_is_told_at_every_start() {
         let warning = "NO VIRUS SCANNER";
         for (host, warned) in [("alfa", true), ("beta", false)] {
             let host = testbed.host(host)?;
-            assert_eq!(command(host, &["check-config"])?.contains(warning), warned);
+            assert_eq!(host.command(&["check-config"])?.contains(warning), warned);
             assert_eq!(host.daemon()?.log().contains(warning), warned);
         }
         Ok(())

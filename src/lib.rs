@@ -9,10 +9,11 @@
 //! user ──submission──▶ Postfix ◀─ access milter ─── access_point: checks, wraps   │ decide and
 //! provider ──port 25─▶ Postfix ◀─ incoming milter ─ incoming_point: verifies      │ transform in place
 //! its own bounces ────▶ Postfix ◀─ bounces milter ── operations::report: to the hop
-//!                         │ queue, durable
+//!                         │ queue, durable; smtp(8) asks how to reach other providers ──▶ directory::tls_policy
 //!                         ▼
 //!                  LMTP hop (operations::deliver) ──▶ Dovecot ── delivery_point: outcome, receipt type
-//!                         ├── legal_log: what happened, committed before it is told
+//!                         ├── legal_log: what happened, committed before it is told; operations::seal_log signs it every
+//!                         │   day, purge_log removes it after its retention, verify_log and reproduce read it
 //!                         └── message::notification: the receipts, to Dovecot or back into Postfix
 //! ```
 //!
@@ -33,11 +34,11 @@
 //! | [`incoming_point`] | what a message from elsewhere is | §2.2.2 |
 //! | [`delivery_point`] | what a mailbox's answer means | §3.3 |
 //! | [`transaction`] | what is known of a recipient, and which timeout notice is owed | §3.1.6 |
-//! | [`legal_log`] | what an entry is, when two are the same fact, and what an auditor finds | §2.3 |
+//! | [`legal_log`] | what an entry is and when two are the same fact; chain, seals, holds, purges; what an auditor finds | §2.3 |
 //! | [`message`] | how everything that travels is read and written | §4 |
+//! | [`directory`] | whose certificate and domain; which edition is believed; which TLS a next hop must have | §4.5, §5.3 |
 //! | [`smime`] | whether a signature and its signer hold | §2.1, §5.5 |
-//! | [`directory`] | whose certificate and whose domain | §4.5 |
-//! | [`identity`] | which login owns which address | §5.2 |
+//! | [`identity`] | which login and which certificate owns which address | §5.2 |
 //! | [`virus`] | what a scanner's finding forces, how long an infected message is kept | §2.2.4 |
 //! | [`model`] | which values exist | |
 //! | [`crash`] | nothing: where a test may end the daemon | |

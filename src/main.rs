@@ -4,7 +4,7 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
-use pec_milter::cli::{Arguments, execute};
+use pec_milter::cli::{Arguments, execute, failure_code};
 use pec_milter::operations::causes;
 
 fn main() -> ExitCode {
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // Nothing is left to be done where stderr is gone.
             _ = writeln!(stderr(), "pec-milter: {}", causes(failure.as_ref()));
-            ExitCode::from(2)
+            failure_code(&failure)
         }
     }
 }

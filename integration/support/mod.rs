@@ -124,7 +124,8 @@ impl Evidence {
         ensure!(others == 0, "{others} messages that nobody should have: {:?}", copies.keys());
         for event in self.alfa.iter().chain(&self.beta) {
             let Some(told_by) = &event.told_by else { continue };
-            let mailbox = if event.kind == "take-charge" { SERVICE } else { SENDER };
+            let is_for_service = event.kind.ends_with("take-charge") || event.kind.ends_with(TAKE_CHARGE);
+            let mailbox = if is_for_service { SERVICE } else { SENDER };
             let is_told = copies.keys().any(|(at, _, id)| *at == mailbox && id == told_by);
             ensure!(is_told, "{mailbox} should have {told_by}, which tells {event:?}");
         }

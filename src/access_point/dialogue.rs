@@ -1,12 +1,12 @@
 //! What is refused while the client is still connected (§5.2): whoever is not known, not encrypted, or not the owner of the address he writes as.
 
-use crate::model::{Address, Domain};
+use crate::model::{Address, Domain, User};
 
 /// What the SMTP session knows of the user.
 #[derive(Debug, Clone, Copy)]
-pub struct Login<'a> {
-    /// The authenticated login name.
-    pub name: Option<&'a str>,
+pub struct Session<'a> {
+    /// Who was identified.
+    pub user: Option<&'a User>,
     /// Whether the session is encrypted.
     pub is_encrypted: bool,
 }
@@ -22,8 +22,8 @@ pub enum DialogueRefusal {
     EmptySender,
     #[error("{0} non e' un indirizzo valido")]
     InvalidAddress(String),
-    #[error("l'utente {login} non puo' scrivere come {sender}")]
-    NotOwner { login: String, sender: Address },
+    #[error("l'utente {name} non puo' scrivere come {sender}")]
+    NotOwner { name: String, sender: Address },
     #[error("il mittente {0} non appartiene ai domini di questo gestore")]
     ForeignSender(Address),
     #[error("il destinatario {0} non e' ammesso")]
@@ -42,29 +42,37 @@ impl DialogueRefusal {
     }
 }
 
-/// Whether a login may use a reverse path; `may_send_as` asks the map of senders.
-pub fn check_sender(
-    login: Login,
+/// Whether a user may use a reverse path; `may_send_as` asks the maps of senders, and its fault is the answer's.
+pub fn check_sender<F>(
+    session: Session,
     reverse_path: &str,
     manages: impl Fn(&Address) -> bool,
-    may_send_as: impl Fn(&str, &Address) -> bool,
-) -> Result<Address, DialogueRefusal> {
-    if !login.is_encrypted {
+    may_send_as: impl Fn(&User, &Address) -> Result<bool, F>,
+) -> Result<Result<Address, DialogueRefusal>, F> {
+    let (user, sender) = match claim(session, reverse_path) {
+        Ok(claim) => claim,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    if !may_send_as(user, &sender)? {
+        return Ok(Err(DialogueRefusal::NotOwner { name: printable_ascii(user.name()), sender }));
+    }
+    if !manages(&sender) {
+        return Ok(Err(DialogueRefusal::ForeignSender(sender)));
+    }
+    Ok(Ok(sender))
+}
+
+/// Who wants to write as whom.
+fn claim<'a>(session: Session<'a>, reverse_path: &str) -> Result<(&'a User, Address), DialogueRefusal> {
+    if !session.is_encrypted {
         return Err(DialogueRefusal::NotEncrypted);
     }
-    let name = login.name.filter(|name| !name.is_empty()).ok_or(DialogueRefusal::NotAuthenticated)?;
+    let user = session.user.ok_or(DialogueRefusal::NotAuthenticated)?;
     if reverse_path.is_empty() {
         return Err(DialogueRefusal::EmptySender);
     }
-    let sender: Address =
-        reverse_path.parse().map_err(|_| DialogueRefusal::InvalidAddress(printable_ascii(reverse_path)))?;
-    if !may_send_as(name, &sender) {
-        return Err(DialogueRefusal::NotOwner { login: printable_ascii(name), sender });
-    }
-    if !manages(&sender) {
-        return Err(DialogueRefusal::ForeignSender(sender));
-    }
-    Ok(sender)
+    let sender = reverse_path.parse().map_err(|_| DialogueRefusal::InvalidAddress(printable_ascii(reverse_path)))?;
+    Ok((user, sender))
 }
 
 /// Whether a forward path can be a recipient of certified mail; `internal` is the domain of our own triggers.
@@ -89,26 +97,46 @@ fn printable_ascii(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const ANNA: Login = Login { name: Some("anna@alfa.example"), is_encrypted: true };
+    fn login(name: &str) -> User {
+        User::Login(name.to_owned())
+    }
 
-    fn check(login: Login, reverse_path: &str) -> Result<Address, DialogueRefusal> {
+    fn check(user: &User, reverse_path: &str) -> Result<Address, DialogueRefusal> {
+        check_in(Session { user: Some(user), is_encrypted: true }, reverse_path)
+    }
+
+    fn check_in(session: Session, reverse_path: &str) -> Result<Address, DialogueRefusal> {
         let manages = |address: &Address| address.domain().as_str() == "alfa.example";
-        check_sender(login, reverse_path, manages, |name, address| {
-            name.eq_ignore_ascii_case(address.as_str()) || name == "ufficio"
-        })
+        let may_send_as = |user: &User, address: &Address| {
+            Ok::<_, std::convert::Infallible>(
+                user.name().eq_ignore_ascii_case(address.as_str()) || user.name() == "ufficio",
+            )
+        };
+        check_sender(session, reverse_path, manages, may_send_as).unwrap()
     }
 
     #[test]
     fn a_user_writes_under_his_own_address_only() {
-        assert!(check(ANNA, "Anna@Alfa.Example").is_ok());
-        assert!(check(ANNA, "\"anna\"@alfa.example").is_ok());
-        let codes = |login, path| check(login, path).unwrap_err().codes();
-        assert_eq!(codes(ANNA, "carla@alfa.example"), ("553", "5.7.1"));
-        assert_eq!(codes(ANNA, ""), ("553", "5.7.1"));
-        assert_eq!(codes(ANNA, "anna@alfa.example\r\nx"), ("553", "5.1.3"));
-        assert_eq!(codes(Login { name: None, ..ANNA }, "anna@alfa.example"), ("530", "5.7.0"));
-        assert_eq!(codes(Login { is_encrypted: false, ..ANNA }, "anna@alfa.example"), ("530", "5.7.0"));
-        assert_eq!(codes(Login { name: Some("ufficio"), ..ANNA }, "x@beta.example"), ("553", "5.7.1"));
+        let anna = login("anna@alfa.example");
+        assert!(check(&anna, "Anna@Alfa.Example").is_ok());
+        assert!(check(&anna, "\"anna\"@alfa.example").is_ok());
+        let codes = |user, path| check(user, path).unwrap_err().codes();
+        assert_eq!(codes(&anna, "carla@alfa.example"), ("553", "5.7.1"));
+        assert_eq!(codes(&anna, ""), ("553", "5.7.1"));
+        assert_eq!(codes(&anna, "anna@alfa.example\r\nx"), ("553", "5.1.3"));
+        assert_eq!(codes(&login("ufficio"), "x@beta.example"), ("553", "5.7.1"));
+        for session in [Session { user: None, is_encrypted: true }, Session { user: Some(&anna), is_encrypted: false }]
+        {
+            assert_eq!(check_in(session, "anna@alfa.example").unwrap_err().codes(), ("530", "5.7.0"));
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_maps_is_no_answer() {
+        let user = login("anna@alfa.example");
+        let session = Session { user: Some(&user), is_encrypted: true };
+        let answer = check_sender(session, "anna@alfa.example", |_| true, |_, _| Err(()));
+        assert_eq!(answer, Err(()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::message::address_list::addresses;
 use crate::message::body::Unsigned;
 use crate::message::certification_data::{CertificationData, TransactionFacts};
 use crate::message::defect::Defect;
+use crate::message::encode::carried_subject;
 use crate::message::header::Header;
 use crate::message::transport_envelope;
 use crate::message::wire::{self, Kind};
@@ -20,7 +21,7 @@ use crate::model::{
     Address, Domain, Msgid, PecMsgid, Provider, ReceiptType, Recipient, RecipientType, TemporalReference,
 };
 
-pub use dialogue::{DialogueRefusal, Login, check_recipient, check_sender};
+pub use dialogue::{DialogueRefusal, Session, check_recipient, check_sender};
 pub use formal_checks::{LONGEST_HEADER_FIELD, Limits, formal_checks};
 pub use receipt_defaults::ReceiptDefaults;
 
@@ -104,7 +105,8 @@ fn facts(
             .map(|address| Recipient { address: address.clone(), kind: kind(address) })
             .collect(),
         replies: if replies.is_empty() { submission.sender.to_string() } else { replies.join(", ") },
-        subject: header.first("Subject").map(|field| field.decoded()),
+        // A longer one is not accepted; its notice tells as much as its own subject can hold.
+        subject: header.first("Subject").map(|field| carried_subject(&field.decoded()).to_owned()),
         id,
         msgid: header.text("Message-ID").and_then(|text| text.parse::<Msgid>().ok()),
     }

@@ -60,7 +60,7 @@ pub enum KeyFileError {
     #[error("{} is open to others than its owner (mode {mode:04o}): run chmod 600 on it", file.display())]
     OpenToOthers { file: PathBuf, mode: u32 },
     #[error(
-        "the passphrase in {} must be one line of text of at most {LONGEST_PASSPHRASE} bytes: write it anew",
+        "the passphrase or PIN in {} must be one line of text of at most {LONGEST_PASSPHRASE} bytes: write it anew",
         file.display()
     )]
     Passphrase { file: PathBuf },
@@ -177,6 +177,14 @@ pub fn load(source: &KeySource, engine: Engine) -> Result<Signer, KeyFileError> 
     }
 }
 
+/// The first certificate of a PEM file, and those after it.
+pub fn certificates(file: &Path) -> Result<(SignerCertificate, Vec<SignerCertificate>), KeyFileError> {
+    let certificates = pem_certificates(file)?;
+    let mut read = certificates.iter().map(|one| signer_certificate(one, file));
+    let own = read.next().ok_or_else(|| KeyFileError::NoCertificate { file: file.to_owned() })??;
+    Ok((own, read.collect::<Result<_, _>>()?))
+}
+
 /// Puts key and certificates together after checking that they belong together.
 fn signer(
     key: &PKey<Private>,
@@ -280,8 +288,8 @@ fn is_wrong_passphrase(error: &ErrorStack) -> bool {
     error.errors().iter().any(|error| error.reason() == Some("mac verify failure"))
 }
 
-/// The one line of a passphrase file, without its line end.
-fn read_passphrase(file: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+/// The one line of a file with a passphrase or PIN, without its line end.
+pub fn read_passphrase(file: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let octets = read_secret(file)?;
     let unusable = || KeyFileError::Passphrase { file: file.to_owned() };
     let text = std::str::from_utf8(&octets).map_err(|_| unusable())?;
@@ -295,7 +303,7 @@ fn read_passphrase(file: &Path) -> Result<Zeroizing<String>, KeyFileError> {
 }
 
 /// The content of a file that only its owner may open.
-fn read_secret(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+pub fn read_secret(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let (open, metadata) = open(file)?;
     // The mode of the open file, not of the path: nobody can swap it in between.
     let mode = metadata.permissions().mode() & 0o7777;

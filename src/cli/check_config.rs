@@ -24,8 +24,16 @@ pub fn check_config(path: &Path) -> Result<bool, Failure> {
         report(&failure.to_string())?;
         return Ok(false);
     }
-    match load(&config, SystemInstruments.now()) {
+    let now = SystemInstruments.now();
+    match load(&config, now) {
         Ok(loaded) => {
+            for (certificate, expiry) in loaded.current.keyring.expiring(now) {
+                report(&format!(
+                    "warning: the certificate {}, serial {}, {expiry}",
+                    certificate.subject(),
+                    certificate.serial()
+                ))?;
+            }
             for warning in &loaded.warnings {
                 report(&format!("warning: {warning}"))?;
             }

@@ -11,33 +11,38 @@ use super::load::{self, Unusable};
 use crate::adapters::instruments::SystemInstruments;
 use crate::config::Config;
 use crate::directory::ProviderRecord;
-use crate::incoming_point::{Arrival, CertifiedMessage, Classification, Standards, classify, signature_existence};
+use crate::incoming_point::{
+    Arrival, CertifiedMessage, Classification, Revocation, Standards, classify, signature_existence,
+};
 use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::certification_data::CertificationData;
 use crate::message::header::Header;
 use crate::model::TemporalReference;
 use crate::operations::ports::Instruments;
-use crate::smime::{Sha1Policy, verify as verify_signature};
+use crate::smime::{PathError, Sha1Policy, Trust, verify as verify_signature};
 
 /// Prints the verdict; yes for a correct message of the PEC system, and for a provider's genuine anomaly envelope.
 pub fn verify(config: &Path, file: &Path) -> Result<bool, Failure> {
     let config = Config::read(config)?;
     let stored = fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
     let message = Bytes::from(with_crlf(&stored));
-    let trust = load::trust(&config).map_err(|problem| Unusable(vec![problem]))?;
+    let (trust, _) = load::trust(&config, &[], SystemInstruments.now()).map_err(|problem| Unusable(vec![problem]))?;
     let mut directory = load::directory(&config).map_err(|problem| Unusable(vec![problem]))?;
-    if let Some(own) = load::own_certificate(&config) {
-        directory = directory.with_own(ProviderRecord::own(&config.provider, own.der().to_vec()));
+    let own: Vec<Vec<u8>> = load::own_certificates(&config).iter().map(|one| one.der().to_vec()).collect();
+    if !own.is_empty() {
+        directory = directory.with_own(ProviderRecord::own(&config.provider, own));
     }
     let sha1 = if config.trust.accept_sha1 { Sha1Policy::Accept } else { Sha1Policy::Refuse };
     let at = instant_of(&message).unwrap_or_else(|| SystemInstruments.now());
-    let standards = Standards { directory: &directory, trust: &trust, sha1, at };
+    let revocation = Revocation::JudgedBefore;
+    let standards = Standards { directory: &directory, trust: &trust, sha1, at, revocation, own: None };
     let sender = reverse_path(&message);
     let arrival = Arrival { sender: &sender, recipients: &[], message: &message };
     let mut out = stdout().lock();
-    match classify(&arrival, &standards) {
+    match classify(&arrival, &standards)? {
         Classification::Envelope(found) | Classification::Notification(found) => {
             report(&mut out, &found, at)?;
+            revocation_today(&mut out, &message, &trust, sha1)?;
             Ok(true)
         }
         Classification::NotCorrect { provider, reason } => {
@@ -83,6 +88,18 @@ fn report(out: &mut impl Write, found: &CertifiedMessage, at: TemporalReference)
     }
     let digest = if found.is_sha1 { "SHA-1, weak" } else { "SHA-2" };
     writeln!(out, "holds         signature ({digest}), signer in the directory, certificate path and validity, form")
+}
+
+/// What the lists say of the signer now. A message that arrived before a revocation was certified rightly, so this is told
+/// and decides nothing.
+fn revocation_today(out: &mut impl Write, message: &Bytes, trust: &Trust, sha1: Sha1Policy) -> std::io::Result<()> {
+    let Ok(signed) = signature_existence(message) else { return Ok(()) };
+    let Ok(signature) = verify_signature(&signed.signature, &signed.content.whole(), sha1) else { return Ok(()) };
+    match trust.check(&signature.signer, &signature.intermediates, SystemInstruments.now()) {
+        Err(PathError::Revoked { subject, since }) => writeln!(out, "revocation    {subject} WAS REVOKED on {since}"),
+        Err(PathError::RevocationUnknown(unknown)) => writeln!(out, "revocation    {unknown}"),
+        _ => writeln!(out, "revocation    the lists held today revoke no certificate of the path"),
+    }
 }
 
 /// For a message that is not the PEC system's: whether at least its signature holds, and whose it is.

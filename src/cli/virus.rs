@@ -6,10 +6,8 @@ use std::path::Path;
 use jiff::civil::Date;
 
 use super::Failure;
-use crate::adapters::instruments::SystemInstruments;
 use crate::adapters::virus_storage::{Record, StorageError, VirusStorage};
 use crate::config::Config;
-use crate::operations::ports::Instruments;
 
 /// One line for each message; no if there is none.
 pub fn list(config: &Path, from: Option<Date>, to: Option<Date>) -> Result<bool, Failure> {
@@ -53,16 +51,6 @@ pub fn export(config: &Path, name: &str, to: &Path) -> Result<bool, Failure> {
     let Some(record) = known(store(config)?.export(name, to))? else { return Ok(false) };
     let (octets, virus) = (record.octets, record.virus);
     writeln!(stdout(), "{octets} octets written to {}; they are infected: {virus}", to.display())?;
-    Ok(true)
-}
-
-/// Removes what is past its retention.
-pub fn purge(config: &Path) -> Result<bool, Failure> {
-    let removed = store(config)?.purge(SystemInstruments.now().date())?;
-    for day in &removed {
-        writeln!(stdout(), "removed: {day}")?;
-    }
-    writeln!(stdout(), "{} days were past their retention", removed.len())?;
     Ok(true)
 }
 

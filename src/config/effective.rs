@@ -4,73 +4,48 @@
 
 use std::fmt;
 
-use crate::config::params::{OrdinaryPolicyName, Value};
-use crate::config::{Config, KeySource};
-use crate::model::OrdinaryPolicy;
+use crate::config::Config;
+use crate::config::params::Value;
+use crate::config::section::Section;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut print = Printer { config: self, f, section: "" };
-        print.value("provider.name", &self.provider.name)?;
-        print.value("provider.sending_address", &self.provider.sending_address)?;
-        print.value("provider.service_mailbox", &self.provider.service_mailbox)?;
-        print.value("provider.mail_domains", &self.provider.mail_domains)?;
-        match &self.key.source {
-            KeySource::Pem { private_key, certificate } => {
-                print.value("key.private_key", private_key)?;
-                print.value("key.certificate", certificate)?;
-            }
-            KeySource::Pkcs12(file) => print.value("key.pkcs12", file)?,
-        }
-        print.optional("key.passphrase_file", self.key.passphrase_file.as_ref())?;
-        print.value("key.engine", &self.key.engine)?;
-        print.value("trust.ca_file", &self.trust.ca_file)?;
-        print.value("trust.accept_sha1", &self.trust.accept_sha1)?;
-        print.optional("directory.ldif", self.directory.ldif.as_ref())?;
-        print.optional("senders.map", self.senders.map.as_ref())?;
-        print.value("limits.message_bytes", &self.limits.message_bytes)?;
-        print.value("limits.product_bytes", &self.limits.product_bytes)?;
-        print.value("limits.recipients", &self.limits.recipients)?;
-        print.optional("receipts.map", self.receipts.map.as_ref())?;
-        let (policy, forward_to) = match &self.ordinary.policy {
-            OrdinaryPolicy::Anomaly => (OrdinaryPolicyName::Anomaly, None),
-            OrdinaryPolicy::Refuse => (OrdinaryPolicyName::Refuse, None),
-            OrdinaryPolicy::Forward(address) => (OrdinaryPolicyName::Forward, Some(address)),
-        };
-        print.value("ordinary.policy", &policy)?;
-        print.optional("ordinary.forward_to", forward_to)?;
-        print.optional("ordinary.map", self.ordinary.map.as_ref())?;
-        print.value("ordinary.ask_mailboxes", &self.ordinary.ask_mailboxes)?;
-        print.value("timeouts.first_seconds", &self.timeouts.first_seconds)?;
-        print.value("timeouts.final_seconds", &self.timeouts.final_seconds)?;
-        print.value("listen.access", &self.listen.access)?;
-        print.value("listen.incoming", &self.listen.incoming)?;
-        print.value("listen.bounces", &self.listen.bounces)?;
-        print.value("listen.lmtp", &self.listen.lmtp)?;
-        print.value("listen.socket_group", &self.listen.socket_group)?;
-        print.value("postfix.inject", &self.postfix.inject)?;
-        print.value("dovecot.lmtp", &self.dovecot.lmtp)?;
-        print.value("log.database", &self.log.database)?;
-        print.optional("virus.clamd", self.virus.clamd.as_ref())?;
-        print.value("virus.timeout_seconds", &self.virus.timeout_seconds)?;
-        print.value("virus.store", &self.virus.store)
+        self.provider.print(&mut print)?;
+        self.key.print(&mut print)?;
+        self.next_key.print(&mut print)?;
+        self.trust.print(&mut print)?;
+        self.directory.print(&mut print)?;
+        self.senders.print(&mut print)?;
+        self.tls.print(&mut print)?;
+        self.limits.print(&mut print)?;
+        self.receipts.print(&mut print)?;
+        self.ordinary.print(&mut print)?;
+        self.timeouts.print(&mut print)?;
+        self.listen.print(&mut print)?;
+        self.postfix.print(&mut print)?;
+        self.dovecot.print(&mut print)?;
+        self.log.print(&mut print)?;
+        self.virus.print(&mut print)?;
+        self.metrics.print(&mut print)
     }
 }
 
-struct Printer<'c, 'f, 'b> {
+/// Writes keys one after the other, with the heads of their sections.
+pub(super) struct Printer<'c, 'f, 'b> {
     config: &'c Config,
     f: &'f mut fmt::Formatter<'b>,
     section: &'static str,
 }
 
 impl Printer<'_, '_, '_> {
-    fn value<T: Value>(&mut self, key: &'static str, value: &T) -> fmt::Result {
+    pub(super) fn value<T: Value>(&mut self, key: &'static str, value: &T) -> fmt::Result {
         let name = self.name(key)?;
         let mark = if self.config.origin.is_set(key) { "" } else { "  # default" };
         writeln!(self.f, "{name} = {}{mark}", value.write())
     }
 
-    fn optional<T: Value>(&mut self, key: &'static str, value: Option<&T>) -> fmt::Result {
+    pub(super) fn optional<T: Value>(&mut self, key: &'static str, value: Option<&T>) -> fmt::Result {
         match value {
             Some(value) => self.value(key, value),
             None => {

@@ -1,6 +1,6 @@
 //! The file taken apart: values are asked for by key, and what is wrong is gathered, not returned one by one.
 //!
-//! A key that was never asked for is unknown. Nothing is decided about values here (`params`) or between them (`check`).
+//! A key that was never asked for is unknown. Nothing is decided about values here (`params`) or between them (`section`).
 //! The tree of the TOML parser is walked directly, not through serde, which stops at the first error.
 
 use std::collections::BTreeMap;
@@ -63,12 +63,24 @@ pub enum Problem {
     SendingLocalPart(Address),
     #[error("{0} stands there twice; write each domain once")]
     RepeatedDomain(String),
-    #[error("no key; expected private_key and certificate, or pkcs12")]
+    #[error("no key; expected private_key and certificate, or pkcs12, or pkcs11_module and its companions")]
     NoKey,
-    #[error("both forms of the key; keep either private_key and certificate, or pkcs12")]
+    #[error("more than one form of the key; keep one of private_key, pkcs12 and pkcs11_module with what belongs to it")]
     TwoKeys,
+    #[error("both forms of the logins' map; keep either map, or sqlite and query")]
+    TwoLoginMaps,
+    #[error("nobody could send: name the map that lists the senders (map, sqlite or certificates), or take this out")]
+    NobodyListed,
+    #[error("only for a key in files; take this out, the token has its own")]
+    OnlyForFiles,
+    #[error("only for a key in a token; set {0}, or take this out")]
+    OnlyForToken(&'static str),
     #[error("only for policy = \"forward\"; set ordinary.policy to that or take this out")]
     UnusedForward,
+    #[error("only beside {0}; set that too or take this out")]
+    OnlyBeside(&'static str),
+    #[error("not beside {0}; keep one of the two")]
+    NotBeside(&'static str),
     #[error("the same socket as {0}; each needs its own path")]
     SameSocket(&'static str),
     #[error("found {found}, expected {least} to {most} (§3.1.6)")]

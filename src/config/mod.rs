@@ -1,52 +1,40 @@
 //! The configuration: one TOML file, read into types, or refused with everything that is wrong with it.
 //!
-//! `format` takes the file apart and gathers what is wrong, `params` says which texts are which values, `check` holds the
-//! rules across keys, `effective` prints a configuration as a file again. The sections, keys and defaults are here. The
+//! `section` has a file per section: keys, defaults, the rules between them. `format` takes the file apart and gathers
+//! what is wrong, `params` says which texts are which values, `effective` prints a configuration as a file again. The
 //! files that the configuration names are left to the code that loads them, which says where with [`Config::location`].
 
-mod check;
 mod effective;
 mod format;
 mod params;
+mod section;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-pub use check::KeySource;
 pub use format::{ConfigError, ConfigErrors, Problem};
-pub use params::{Endpoint, Engine, LocalEndpoint, LoopbackAddress, UnixSocket};
+pub use params::{DirectoryUrl, Endpoint, Engine, LocalEndpoint, LoopbackAddress, TsaUrl, UnixSocket};
+pub use section::{
+    Directory, DirectorySource, Dovecot, Key, KeyMaterial, KeySource, Limits, Listen, Log, LoginMap, Metrics, NextKey,
+    Ordinary, Originals, Postfix, Receipts, Remote, Senders, SignerPin, Tls, TokenKey, Trust, Tsa, Virus,
+};
 
-use crate::model::{OrdinaryPolicy, Provider};
-use crate::transaction::{FINAL, FIRST, Timeouts};
+use crate::model::Provider;
+use crate::transaction::Timeouts;
 use format::{Document, Origin};
-use params::OrdinaryPolicyName;
-
-/// What providers offer today: 100 MB; the decree asks for 30 (DM 2-11-2005 art. 12).
-const MESSAGE_BYTES: u64 = 100 << 20;
-/// What providers offer today; the decree asks for 50 (DM 2-11-2005 art. 12).
-const RECIPIENTS: u64 = 500;
-/// Below Postfix's queue directory, where a chrooted smtpd finds them.
-const ACCESS_SOCKET: &str = "/var/spool/postfix/pec-milter/access";
-const INCOMING_SOCKET: &str = "/var/spool/postfix/pec-milter/incoming";
-const BOUNCES_SOCKET: &str = "/var/spool/postfix/pec-milter/bounces";
-const LMTP_SOCKET: &str = "/var/spool/postfix/pec-milter/lmtp";
-const SOCKET_GROUP: &str = "postfix";
-const INJECTION: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10025);
-const DOVECOT_SOCKET: &str = "/run/dovecot/lmtp";
-const DATABASE: &str = "/var/lib/pec-milter/log.sqlite";
-const VIRUS_STORE: &str = "/var/lib/pec-milter/virus";
-/// Far longer than ClamAV takes for 100 MB, and within the time Postfix waits for a milter (`milter_content_timeout`).
-const SCAN_SECONDS: u64 = 120;
+use section::Section;
 
 /// The whole configuration, defaults filled in. Its `Display` is a file that reads as the same configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub provider: Provider,
     pub key: Key,
+    /// The key that follows, if one is appointed.
+    pub next_key: Option<NextKey>,
     pub trust: Trust,
     pub directory: Directory,
     pub senders: Senders,
+    pub tls: Tls,
     pub limits: Limits,
     pub receipts: Receipts,
     pub ordinary: Ordinary,
@@ -57,107 +45,8 @@ pub struct Config {
     pub dovecot: Dovecot,
     pub log: Log,
     pub virus: Virus,
+    pub metrics: Metrics,
     origin: Origin,
-}
-
-/// The provider's signing key and certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
-    pub source: KeySource,
-    /// The file whose first line opens the key.
-    pub passphrase_file: Option<PathBuf>,
-    pub engine: Engine,
-}
-
-/// Whose certificates are believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
-    /// The certification authorities, PEM.
-    pub ca_file: PathBuf,
-    /// Whether signatures with SHA-1 of other providers are accepted: large ones still send them.
-    pub accept_sha1: bool,
-}
-
-/// The providers directory (§4.5).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directory {
-    /// Without it only this provider's own domains are certified.
-    pub ldif: Option<PathBuf>,
-}
-
-/// Who may send as whom (§5.2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Senders {
-    /// Without it each login sends as itself only.
-    pub map: Option<PathBuf>,
-}
-
-/// How much a submission may be (§3.1.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// More is refused in the SMTP dialogue.
-    pub message_bytes: u64,
-    /// Size times recipients; more gives a non-acceptance notification.
-    pub product_bytes: u64,
-    /// More gives a non-acceptance notification.
-    pub recipients: u64,
-}
-
-/// Which receipts users ask for whose messages ask for none (§3.3.2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipts {
-    /// Without it all ask for complete ones.
-    pub map: Option<PathBuf>,
-}
-
-/// What becomes of ordinary mail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ordinary {
-    /// For mailboxes that the map does not name.
-    pub policy: OrdinaryPolicy,
-    pub map: Option<PathBuf>,
-    /// Whether Dovecot is asked before ordinary mail is accepted, so that what it refuses is not bounced.
-    pub ask_mailboxes: bool,
-}
-
-/// The sockets on which Postfix finds this daemon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
-    pub access: UnixSocket,
-    pub incoming: UnixSocket,
-    pub bounces: UnixSocket,
-    pub lmtp: UnixSocket,
-    /// The group that may connect.
-    pub socket_group: String,
-}
-
-/// The way back into Postfix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Postfix {
-    /// An smtpd without milters: whoever reaches it can send what is never certified, so loopback only.
-    pub inject: LoopbackAddress,
-}
-
-/// The mailbox server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dovecot {
-    pub lmtp: Endpoint,
-}
-
-/// The event log (§2.3).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    pub database: PathBuf,
-}
-
-/// The virus scanner and the store of infected messages (§2.2.4).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Virus {
-    /// Without it nothing is scanned, which §3.1.3 does not allow a provider.
-    pub clamd: Option<LocalEndpoint>,
-    /// How long clamd may take for one message.
-    pub timeout_seconds: u64,
-    pub store: PathBuf,
 }
 
 impl Config {
@@ -171,9 +60,10 @@ impl Config {
     /// Whether a running daemon that started with `other` cannot take all of this over.
     pub fn needs_restart_after(&self, other: &Config) -> bool {
         let lasting = |config: &Config| {
-            let Config { listen, postfix, dovecot, log, limits, virus, .. } = config;
-            let servers = (listen.clone(), postfix.inject, dovecot.lmtp.clone());
-            (servers, log.database.clone(), limits.message_bytes, virus.clone())
+            let Config { listen, postfix, dovecot, log, limits, virus, metrics, trust, .. } = config;
+            let servers = (listen.clone(), postfix.inject, dovecot.lmtp.clone(), metrics.listen);
+            let lists = (trust.crl_store.clone(), trust.crl_files.clone(), trust.crl_fetch, trust.crl_update_seconds);
+            (servers, log.clone(), limits.message_bytes, virus.clone(), lists)
         };
         lasting(self) != lasting(other)
     }
@@ -192,124 +82,44 @@ impl Config {
     /// None only where the document noted why.
     fn of(document: &mut Document) -> Option<Self> {
         // All sections are read before any is found wanting, so that one run tells everything.
-        let provider = provider(document);
-        let key = key(document);
-        let ca_file = document.required("trust.ca_file");
-        let accept_sha1 = document.or("trust.accept_sha1", true);
-        let directory = Directory { ldif: document.optional("directory.ldif") };
-        let senders = Senders { map: document.optional("senders.map") };
-        let limits = limits(document);
-        let receipts = Receipts { map: document.optional("receipts.map") };
-        let ordinary = ordinary(document);
-        let timeouts = timeouts(document);
-        let listen = listen(document);
-        let inject = document.or("postfix.inject", LoopbackAddress(INJECTION));
-        let lmtp = document.or("dovecot.lmtp", Endpoint::Unix(UnixSocket(DOVECOT_SOCKET.into())));
-        let database = document.or("log.database", PathBuf::from(DATABASE));
-        let virus = virus(document);
+        let provider = Provider::read(document);
+        let key = Key::read(document);
+        let next_key = Option::<NextKey>::read(document);
+        let trust = Trust::read(document);
+        let directory = Directory::read(document);
+        let senders = Senders::read(document);
+        let tls = Tls::read(document);
+        let limits = Limits::read(document);
+        let receipts = Receipts::read(document);
+        let ordinary = Ordinary::read(document);
+        let timeouts = Timeouts::read(document);
+        let listen = Listen::read(document);
+        let postfix = Postfix::read(document);
+        let dovecot = Dovecot::read(document);
+        let log = Log::read(document);
+        let virus = Virus::read(document);
+        let metrics = Metrics::read(document);
         Some(Config {
             provider: provider?,
             key: key?,
-            trust: Trust { ca_file: ca_file?, accept_sha1 },
-            directory,
-            senders,
-            limits,
-            receipts,
+            next_key: next_key?,
+            trust: trust?,
+            directory: directory?,
+            senders: senders?,
+            tls: tls?,
+            limits: limits?,
+            receipts: receipts?,
             ordinary: ordinary?,
-            timeouts,
-            listen,
-            postfix: Postfix { inject },
-            dovecot: Dovecot { lmtp },
-            log: Log { database },
-            virus,
+            timeouts: timeouts?,
+            listen: listen?,
+            postfix: postfix?,
+            dovecot: dovecot?,
+            log: log?,
+            virus: virus?,
+            metrics: metrics?,
             origin: document.origin(),
         })
     }
-}
-
-fn provider(document: &mut Document) -> Option<Provider> {
-    let name = document.required("provider.name");
-    let sending_address = document.required("provider.sending_address");
-    let service_mailbox = document.required("provider.service_mailbox");
-    let mail_domains = document.required("provider.mail_domains");
-    let provider = Provider {
-        name: name?,
-        sending_address: sending_address?,
-        service_mailbox: service_mailbox?,
-        mail_domains: mail_domains?,
-    };
-    document.note(check::provider(&provider));
-    Some(provider)
-}
-
-fn key(document: &mut Document) -> Option<Key> {
-    let private_key = document.optional("key.private_key");
-    let certificate = document.optional("key.certificate");
-    let pkcs12 = document.optional("key.pkcs12");
-    let passphrase_file = document.optional("key.passphrase_file");
-    let engine = document.or("key.engine", Engine::AwsLcRs);
-    match check::key_source(private_key, certificate, pkcs12) {
-        Ok(source) => Some(Key { source, passphrase_file, engine }),
-        Err(error) => {
-            document.note([error]);
-            None
-        }
-    }
-}
-
-fn limits(document: &mut Document) -> Limits {
-    let message_bytes = document.or("limits.message_bytes", MESSAGE_BYTES);
-    let recipients = document.or("limits.recipients", RECIPIENTS);
-    // By default the other two limits decide. Saturating: nothing is above the largest number.
-    let product_bytes = document.or("limits.product_bytes", message_bytes.saturating_mul(recipients));
-    let limits = Limits { message_bytes, product_bytes, recipients };
-    document.note(check::limits(&limits));
-    limits
-}
-
-fn ordinary(document: &mut Document) -> Option<Ordinary> {
-    let policy = document.or("ordinary.policy", OrdinaryPolicyName::Anomaly);
-    let forward_to = document.optional("ordinary.forward_to");
-    let map = document.optional("ordinary.map");
-    let ask_mailboxes = document.or("ordinary.ask_mailboxes", true);
-    match check::ordinary(policy, forward_to) {
-        Ok(policy) => Some(Ordinary { policy, map, ask_mailboxes }),
-        Err(error) => {
-            document.note([error]);
-            None
-        }
-    }
-}
-
-fn timeouts(document: &mut Document) -> Timeouts {
-    let timeouts = Timeouts {
-        first_seconds: document.or("timeouts.first_seconds", FIRST),
-        final_seconds: document.or("timeouts.final_seconds", FINAL),
-    };
-    document.note(check::timeouts(&timeouts));
-    timeouts
-}
-
-fn listen(document: &mut Document) -> Listen {
-    let listen = Listen {
-        access: document.or("listen.access", UnixSocket(ACCESS_SOCKET.into())),
-        incoming: document.or("listen.incoming", UnixSocket(INCOMING_SOCKET.into())),
-        bounces: document.or("listen.bounces", UnixSocket(BOUNCES_SOCKET.into())),
-        lmtp: document.or("listen.lmtp", UnixSocket(LMTP_SOCKET.into())),
-        socket_group: document.or("listen.socket_group", SOCKET_GROUP.to_owned()),
-    };
-    document.note(check::listen(&listen));
-    listen
-}
-
-fn virus(document: &mut Document) -> Virus {
-    let virus = Virus {
-        clamd: document.optional("virus.clamd"),
-        timeout_seconds: document.or("virus.timeout_seconds", SCAN_SECONDS),
-        store: document.or("virus.store", PathBuf::from(VIRUS_STORE)),
-    };
-    document.note(check::virus(&virus));
-    virus
 }
 
 #[cfg(test)]

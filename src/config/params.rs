@@ -1,6 +1,6 @@
 //! Which texts are which values, and back.
 //!
-//! A value that was read is valid by itself; whether it agrees with others is left to `check`. What is not the accepted
+//! A value that was read is valid by itself; whether it agrees with others is left to `section`. What is not the accepted
 //! form gives the place of the part that is wrong, so that an error in a long list names the line of its element.
 
 use std::net::SocketAddr;
@@ -9,12 +9,17 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeValue;
+use url::Url;
 
-use crate::model::{Address, Domain};
+use crate::directory::VerifiedDomain;
+use crate::model::{Address, Domain, TemporalReference};
+use crate::smime::WithoutList;
 
 /// `sun_path` of unix(7) holds 108 octets with its NUL.
 const LONGEST_SOCKET_PATH: usize = 107;
 const UNIX: &str = "unix:";
+/// §4.5: where the directory is rooted.
+const DIRECTORY_BASE: &str = "o=postacert";
 
 /// A type that a key of the configuration can have.
 pub(super) trait Value: Sized {
@@ -45,6 +50,10 @@ pub enum OrdinaryPolicyName {
     Forward,
 }
 
+/// What holds of a certificate while there is no revocation list in date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WithoutListName(pub WithoutList);
+
 /// A unix socket: an absolute path that fits a socket address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixSocket(pub(super) PathBuf);
@@ -52,6 +61,18 @@ pub struct UnixSocket(pub(super) PathBuf);
 /// A TCP address that only this machine reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoopbackAddress(pub(super) SocketAddr);
+
+/// Where the providers directory is given out: a file over HTTPS, or LDAP with TLS, from the first octet (`ldaps:`) or
+/// before anything is asked (`ldap:`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryUrl {
+    text: String,
+    url: Url,
+}
+
+/// A time stamping authority, over HTTP or HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TsaUrl(Url);
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +86,69 @@ pub enum Endpoint {
 pub enum LocalEndpoint {
     Unix(UnixSocket),
     Tcp(LoopbackAddress),
+}
+
+impl DirectoryUrl {
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub fn is_ldap(&self) -> bool {
+        self.url.scheme() != "https"
+    }
+
+    /// Scheme, host and port of an LDAP server.
+    pub fn ldap_server(&self) -> Url {
+        let mut server = self.url.clone();
+        server.set_path("");
+        server
+    }
+
+    /// The entry below which an LDAP server holds the directory.
+    pub fn ldap_base(&self) -> String {
+        let base = self.url.path().trim_start_matches('/');
+        match percent_decoded(base) {
+            Some(base) if !base.is_empty() => base,
+            _ => DIRECTORY_BASE.to_owned(),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let is_known = ["https", "ldaps", "ldap"].contains(&url.scheme());
+        let is_bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let is_simple = url.scheme() == "https" || url.query().is_none() && percent_decoded(url.path()).is_some();
+        let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+        (is_known && is_bare && is_simple && has_host).then(|| DirectoryUrl { text: text.to_owned(), url })
+    }
+}
+
+impl TsaUrl {
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// A password in a URL would stand in logs.
+    fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let is_bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        (is_bare && ["http", "https"].contains(&url.scheme())).then_some(TsaUrl(url))
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(octet) = rest.next() {
+        octets.push(match octet {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(octets).ok()
 }
 
 impl UnixSocket {
@@ -154,6 +238,20 @@ impl Value for Vec<Domain> {
     }
 }
 
+impl Value for Vec<VerifiedDomain> {
+    const FORM: &'static str = "a list of domains, each also with the names that count, such as [\"beta.example\", \"gamma.example match=mx.gamma.example\"]";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        let list = value.get_ref().as_array().ok_or_else(|| value.span())?;
+        list.iter().map(|element| text(element, |text| text.parse().ok())).collect()
+    }
+
+    fn write(&self) -> String {
+        let domains: Vec<String> = self.iter().map(|domain| quoted(&domain.to_string())).collect();
+        format!("[{}]", domains.join(", "))
+    }
+}
+
 impl Value for PathBuf {
     const FORM: &'static str = "the path of a file from the root, such as \"/etc/pec-milter/key.pem\"";
 
@@ -164,6 +262,63 @@ impl Value for PathBuf {
     fn write(&self) -> String {
         // It was read from a TOML text, which is Unicode, so nothing is lost.
         quoted(&self.to_string_lossy())
+    }
+}
+
+impl Value for Vec<PathBuf> {
+    const FORM: &'static str = "a list of files such as [\"/etc/pec-milter/ca.crl\"]";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        let list = value.get_ref().as_array().ok_or_else(|| value.span())?;
+        list.iter().map(|element| text(element, absolute)).collect()
+    }
+
+    fn write(&self) -> String {
+        let files: Vec<String> = self.iter().map(Value::write).collect();
+        format!("[{}]", files.join(", "))
+    }
+}
+
+impl Value for WithoutListName {
+    const FORM: &'static str = "\"refuse\" or \"accept\"";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        text(value, |text| match text {
+            "refuse" => Some(WithoutListName(WithoutList::Refuse)),
+            "accept" => Some(WithoutListName(WithoutList::Accept)),
+            _ => None,
+        })
+    }
+
+    fn write(&self) -> String {
+        quoted(match self.0 {
+            WithoutList::Refuse => "refuse",
+            WithoutList::Accept => "accept",
+        })
+    }
+}
+
+impl Value for TemporalReference {
+    const FORM: &'static str = "an instant with its offset from UTC, such as \"2027-01-15T00:00:00+01:00\"";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        text(value, TemporalReference::from_rfc3339)
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.rfc3339())
+    }
+}
+
+impl Value for SocketAddr {
+    const FORM: &'static str = "an IP address and a port, such as \"127.0.0.1:9309\"";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        text(value, tcp)
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.to_string())
     }
 }
 
@@ -216,6 +371,32 @@ impl Value for UnixSocket {
 
     fn write(&self) -> String {
         quoted(&self.text())
+    }
+}
+
+impl Value for DirectoryUrl {
+    const FORM: &'static str = "a URL such as \"https://directory.example/providers.ldif.p7m\", \
+        \"ldaps://directory.example/o=postacert\" or \"ldap://directory.example\" (with STARTTLS)";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        text(value, DirectoryUrl::parse)
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.text)
+    }
+}
+
+impl Value for TsaUrl {
+    const FORM: &'static str =
+        "a URL such as \"http://tsa.example/tsr\" or \"https://tsa.example/\", without name and password";
+
+    fn read(value: &Spanned<DeValue>) -> Result<Self, Range<usize>> {
+        text(value, TsaUrl::parse)
+    }
+
+    fn write(&self) -> String {
+        quoted(self.as_str())
     }
 }
 

@@ -86,7 +86,13 @@ fn hash_part(attachment: &Entity) -> String {
 fn message_fields(message: &Entity) -> Vec<u8> {
     let is_of_part = |name: &[u8]| REPLACED_FIELDS.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()));
     let header = message.header();
-    header.fields().filter(|field| !is_of_part(field.name())).flat_map(|field| field.line().to_vec()).collect()
+    let kept = header.fields().filter(|field| !is_of_part(field.name()));
+    let mut fields: Vec<u8> = kept.flat_map(|field| field.line().to_vec()).collect();
+    // An original may be cut off inside its header, without the line end of its last field.
+    if !fields.is_empty() && !fields.ends_with(b"\n") {
+        fields.extend_from_slice(b"\r\n");
+    }
+    fields
 }
 
 #[cfg(test)]
@@ -152,6 +158,8 @@ mod tests {
     fn a_message_that_is_an_attachment_keeps_its_other_fields() {
         let original = format!("From: a\r\nMIME-Version: 1.0\r\n{PDF}");
         assert_eq!(brief_of(&original), format!("From: a\r\nMIME-Version: 1.0\r\n{}", hashed("a.pdf", "YWJj")));
+        let header_alone = "Content-Type: application/pdf; name=\"a.pdf\"\r\nFrom: a";
+        assert_eq!(brief_of(header_alone), format!("From: a\r\n{}", hashed("a.pdf", "")));
     }
 
     #[test]

@@ -30,6 +30,16 @@ pub fn outcome(code: u16, text: &str) -> Outcome {
     }
 }
 
+/// What one recipient's outcome is when several mailboxes stand behind it: stored as soon as one holds the message,
+/// refused when all refuse it, as the first of them did. Nothing where there is no mailbox.
+pub fn combined<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Option<&'a Outcome> {
+    outcomes.into_iter().min_by_key(|outcome| match outcome {
+        Outcome::Stored => 0,
+        Outcome::Open => 1,
+        Outcome::Refused(_) => 2,
+    })
+}
+
 /// The failure that the MTA reports of one recipient, by the status code of its report (§3.3.3).
 ///
 /// A temporary status means that it gave up after the queue lifetime (§2.2.2): whatever kept the message waiting, the
@@ -81,6 +91,16 @@ mod tests {
         assert_eq!(status("5.2.2 full"), "5.2.2 - ACME - casella piena");
         assert_eq!(status("no code"), "5.0.0 - ACME - messaggio rifiutato dal sistema di destinazione");
         assert_eq!(status("4.1.1 odd"), "5.0.0 - ACME - messaggio rifiutato dal sistema di destinazione");
+    }
+
+    #[test]
+    fn one_stored_copy_is_enough_and_one_open_mailbox_keeps_it_open() {
+        let refused = |status| Outcome::Refused(Failure::from_status(status));
+        let (unknown, full) = (refused("5.1.1"), refused("5.2.2"));
+        assert_eq!(combined([&unknown, &Outcome::Open, &Outcome::Stored]), Some(&Outcome::Stored));
+        assert_eq!(combined([&unknown, &Outcome::Open]), Some(&Outcome::Open));
+        assert_eq!(combined([&full, &unknown]), Some(&full));
+        assert_eq!(combined([]), None);
     }
 
     #[test]

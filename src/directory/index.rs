@@ -29,6 +29,7 @@ pub struct Directory {
     by_certificate: HashMap<Vec<u8>, usize>,
     signers: Vec<ProviderRecord>,
     remarks: Vec<Remark>,
+    is_unknown: bool,
 }
 
 /// Why a file is not a providers directory.
@@ -46,6 +47,17 @@ impl Directory {
     /// A directory without any provider: all mail comes from outside, until `with_own` adds this one.
     pub fn empty() -> Self {
         Self::default()
+    }
+
+    /// The place of a directory that should be there and is not. Whoever asks it would hear that certified domains are
+    /// ordinary, which must not be told to anybody: [`Directory::is_known`] is to be asked first.
+    pub fn unknown() -> Self {
+        Directory { is_unknown: true, ..Self::default() }
+    }
+
+    /// Whether what it says holds; where not, nothing may be decided about a message.
+    pub fn is_known(&self) -> bool {
+        !self.is_unknown
     }
 
     /// Reads the whole directory, or refuses it.
@@ -71,7 +83,7 @@ impl Directory {
     pub fn with_own(mut self, own: ProviderRecord) -> Self {
         self.remarks.retain(|remark| !matches!(remark, Remark::ClaimedTwice { .. }));
         self.records.insert(0, own);
-        Self::of(self.records, self.remarks)
+        Directory { is_unknown: self.is_unknown, ..Self::of(self.records, self.remarks) }
     }
 
     /// Whether mail to a domain is certified mail (§2.2.1).
@@ -82,6 +94,11 @@ impl Directory {
     /// The provider a signer's certificate (DER) belongs to, with the domains that it speaks for (§2.2.2, §7).
     pub fn provider_of_certificate(&self, der: &[u8]) -> Option<&ProviderRecord> {
         self.signers.get(*self.by_certificate.get(der)?)
+    }
+
+    /// All signers' certificates (DER), in no particular order.
+    pub fn certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.by_certificate.keys().map(Vec::as_slice)
     }
 
     /// The provider, or its environment, that manages a domain.
@@ -99,6 +116,11 @@ impl Directory {
         self.by_domain.len()
     }
 
+    /// Every record, in the order of the file.
+    pub fn records(&self) -> &[ProviderRecord] {
+        &self.records
+    }
+
     /// What the administrator should see, though the directory is in force.
     pub fn remarks(&self) -> &[Remark] {
         &self.remarks
@@ -107,7 +129,7 @@ impl Directory {
     fn of(records: Vec<ProviderRecord>, mut remarks: Vec<Remark>) -> Self {
         let by_domain = index_domains(&records, &mut remarks);
         let (by_certificate, signers) = index_certificates(&records);
-        Directory { records, by_domain, by_certificate, signers, remarks }
+        Directory { records, by_domain, by_certificate, signers, remarks, is_unknown: false }
     }
 }
 
@@ -220,7 +242,7 @@ mod tests {
             service_mailbox: "ricevute@alfa.example".parse().unwrap(),
             mail_domains: vec![domain("alfa.example")],
         };
-        ProviderRecord::own(&provider, b"own".to_vec())
+        ProviderRecord::own(&provider, vec![b"own".to_vec()])
     }
 
     #[test]

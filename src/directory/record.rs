@@ -14,13 +14,13 @@ use sha1::{Digest, Sha1};
 use crate::directory::ldif::{Attribute, LdifRecord};
 use crate::model::{Address, Domain, InvalidAddress, Provider};
 
-const PROVIDER_NAME: &str = "providerName";
-const PROVIDER_UNIT: &str = "providerUnit";
-const MAIL_RECEIPT: &str = "mailReceipt";
-const MANAGED_DOMAINS: &str = "managedDomains";
+pub(super) const PROVIDER_NAME: &str = "providerName";
+pub(super) const PROVIDER_UNIT: &str = "providerUnit";
+pub(super) const MAIL_RECEIPT: &str = "mailReceipt";
+pub(super) const MANAGED_DOMAINS: &str = "managedDomains";
 /// §4.5.2
 const PROVIDER_CERTIFICATE: &str = "providerCertificate";
-const PROVIDER_CERTIFICATE_HASH: &str = "providerCertificateHash";
+pub(super) const PROVIDER_CERTIFICATE_HASH: &str = "providerCertificateHash";
 
 /// The hexadecimal digits of a SHA-1 value.
 const HASH_DIGITS: usize = 40;
@@ -79,14 +79,22 @@ pub enum Remark {
 }
 
 impl ProviderRecord {
-    /// The record of this provider itself, as its configuration and its certificate (DER) have it.
-    pub fn own(provider: &Provider, certificate: Vec<u8>) -> Self {
+    /// The record of this provider itself, as its configuration and its certificates (DER) have it.
+    pub fn own(provider: &Provider, certificates: Vec<Vec<u8>>) -> Self {
         ProviderRecord {
             name: provider.name.clone(),
             unit: None,
             mail_receipt: provider.service_mailbox.clone(),
             domains: provider.mail_domains.iter().cloned().collect(),
-            certificates: vec![certificate],
+            certificates,
+        }
+    }
+
+    /// The name of the provider, with its environment where it is not the main one.
+    pub fn full_name(&self) -> String {
+        match &self.unit {
+            Some(unit) => format!("{} ({unit})", self.name),
+            None => self.name.clone(),
         }
     }
 
@@ -176,7 +184,8 @@ fn sha1_digits(value: &[u8]) -> Option<String> {
     is_hash.then(|| digits.to_ascii_lowercase())
 }
 
-fn sha1_of(certificate: &[u8]) -> String {
+/// The hash under which a certificate is listed (§4.5.1), in lower case.
+pub fn sha1_of(certificate: &[u8]) -> String {
     let mut digits = String::with_capacity(HASH_DIGITS);
     for byte in Sha1::digest(certificate) {
         // Writing to a String cannot fail.

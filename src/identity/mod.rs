@@ -1,115 +1,32 @@
-//! Which addresses an authenticated user may send as (§5.2).
+//! Which addresses a user may send as (§5.2).
 //!
-//! A login that is an address is always its own sender. The map adds to that: one line per login, `login address
-//! [address ...]`, blank lines and lines that begin with `#` aside. A login that is no address may send only as what its
-//! line says. Logins compare without case, as addresses do and as Dovecot hands them on unless told otherwise.
-//! Whether an address is one of this provider's is left to the Access Point. A map with any fault is refused whole, with
-//! all its faults, so that a reload keeps the old one.
+//! A login that is an address is its own sender, unless the provider wants every address listed; maps say what else. A
+//! certificate owns what its line in a map says and nothing else, whatever name it bears. Whether an address is one of
+//! this provider's is left to the Access Point, and reading the maps anew when they change to the adapters.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+mod certificate_map;
+mod sender_map;
 
-use crate::model::{Address, InvalidAddress};
+pub use certificate_map::{CertificateMap, CertificateMapError};
+pub use sender_map::{SenderMap, SenderMapError};
 
-/// The addresses that logins own beside themselves.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SenderMap {
-    /// By login in lower case.
-    owned: HashMap<String, HashSet<Address>>,
-}
+use crate::model::Address;
 
-/// What is wrong with one line of a sender map.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SenderMapError {
-    #[error("line {line}: {login} has no address; expected `login address [address ...]`")]
-    NoAddress { line: usize, login: String },
-    #[error("line {line}: {invalid}; expected `login address [address ...]`")]
-    NotAnAddress { line: usize, invalid: InvalidAddress },
-    #[error("line {line}: {login} has a line already, line {first}; put all its addresses there")]
-    Repeated { line: usize, login: String, first: usize },
-}
-
-impl SenderMap {
-    /// Reads a map, or says everything that is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, Vec<SenderMapError>> {
-        let (mut owned, mut lines, mut errors) = (HashMap::new(), HashMap::new(), Vec::new());
-        for (line, text) in (1..).zip(text.lines()) {
-            let mut words = text.split_whitespace();
-            let Some(login) = words.next().filter(|word| !word.starts_with('#')) else { continue };
-            match lines.entry(login.to_ascii_lowercase()) {
-                Entry::Vacant(free) => _ = free.insert(line),
-                Entry::Occupied(taken) => {
-                    errors.push(SenderMapError::Repeated { line, login: login.to_owned(), first: *taken.get() });
-                    continue;
-                }
-            }
-            let mut addresses = HashSet::new();
-            let mut is_alone = true;
-            for word in words {
-                is_alone = false;
-                match word.parse() {
-                    Ok(address) => _ = addresses.insert(address),
-                    Err(invalid) => errors.push(SenderMapError::NotAnAddress { line, invalid }),
-                }
-            }
-            if is_alone {
-                errors.push(SenderMapError::NoAddress { line, login: login.to_owned() });
-            }
-            owned.insert(login.to_ascii_lowercase(), addresses);
-        }
-        if errors.is_empty() { Ok(SenderMap { owned }) } else { Err(errors) }
-    }
-
-    /// Whether a user who authenticated as `login` may be the sender `address`.
-    pub fn may_send_as(&self, login: &str, address: &Address) -> bool {
-        login.parse::<Address>().is_ok_and(|own| own == *address)
-            || self.owned.get(&login.to_ascii_lowercase()).is_some_and(|owned| owned.contains(address))
-    }
+/// Whether a login is this address itself.
+pub fn is_own(login: &str, address: &Address) -> bool {
+    login.parse::<Address>().is_ok_and(|own| own == *address)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> Address {
-        text.parse().unwrap()
-    }
-
     #[test]
     fn a_login_that_is_an_address_is_its_own_and_no_other() {
-        let map = SenderMap::default();
-        assert!(map.may_send_as("anna@alfa.example", &address("Anna@ALFA.example")));
-        assert!(!map.may_send_as("anna@alfa.example", &address("carla@alfa.example")));
-        assert!(!map.may_send_as("anna", &address("anna@alfa.example")));
-        assert!(!map.may_send_as("", &address("anna@alfa.example")));
-    }
-
-    #[test]
-    fn the_map_adds_addresses_and_takes_none_away() {
-        let map = SenderMap::parse(
-            "# login address\n\nanna anna@alfa.example  \"an na\"@alfa.example\n\tcarla@alfa.example\toffice@alfa.example\r\n",
-        );
-        // A blank inside quotes parts words, and a half of such an address is none.
-        assert_eq!(map.unwrap_err().len(), 2);
-
-        let map = SenderMap::parse(
-            "# login address\n\nAnna anna@alfa.example  a.rossi@alfa.example\n\tcarla@alfa.example\toffice@alfa.example\r\n",
-        )
-        .unwrap();
-        assert!(map.may_send_as("anna", &address("A.Rossi@alfa.example")));
-        assert!(map.may_send_as("ANNA", &address("anna@alfa.example")));
-        assert!(!map.may_send_as("anna", &address("office@alfa.example")));
-        assert!(map.may_send_as("carla@alfa.example", &address("office@alfa.example")));
-        assert!(map.may_send_as("carla@alfa.example", &address("carla@alfa.example")));
-    }
-
-    #[test]
-    fn all_faults_of_a_map_are_told_with_their_lines() {
-        let errors = SenderMap::parse("anna\nbruno b@alfa.example nobody\nbruno c@alfa.example\n").unwrap_err();
-        let texts: Vec<String> = errors.iter().map(SenderMapError::to_string).collect();
-        assert_eq!(texts.len(), 3);
-        assert!(texts[0].starts_with("line 1: anna has no address"), "{texts:?}");
-        assert!(texts[1].starts_with("line 2: \"nobody\" has no local part"), "{texts:?}");
-        assert!(texts[2].starts_with("line 3: bruno has a line already, line 2"), "{texts:?}");
+        let is_own = |login: &str, address: &str| is_own(login, &address.parse().unwrap());
+        assert!(is_own("anna@alfa.example", "Anna@ALFA.example"));
+        assert!(!is_own("anna@alfa.example", "carla@alfa.example"));
+        assert!(!is_own("anna", "anna@alfa.example"));
+        assert!(!is_own("", "anna@alfa.example"));
     }
 }

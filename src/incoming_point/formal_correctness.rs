@@ -82,7 +82,7 @@ pub fn certification_data(parts: &[Entity]) -> Result<CertificationData, Anomaly
 }
 
 /// The content of postacert.eml: by name, else the one attached message.
-fn original_message(parts: &[Entity]) -> Option<Bytes> {
+pub fn original_message(parts: &[Entity]) -> Option<Bytes> {
     let leaves = leaves(parts);
     let by_name = leaves.iter().find(|part| part.is_named(wire::POSTACERT));
     let part = by_name.or_else(|| leaves.iter().find(|part| part.content_type.kind == "message/rfc822"))?;
@@ -163,3 +163,6 @@ fn certifies_for(provider: &ProviderRecord, address: &Address) -> Result<(), Ano
         false => Err(AnomalyReason::ForeignDomain { domain, provider: provider.name.clone() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

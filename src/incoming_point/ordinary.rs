@@ -20,12 +20,20 @@ pub struct OrdinaryMail {
     pub asks_mailboxes: bool,
 }
 
-/// Where the copies of an ordinary message go: forward paths, as the client wrote them, and addresses to forward to.
+/// Where the copies of an ordinary message go: forward paths, as the client wrote them, and whose go on elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
     pub enveloped: Vec<String>,
     pub refused: Vec<String>,
-    pub forwarded: Vec<Address>,
+    pub forwarded: Vec<Forwarded>,
+}
+
+/// A recipient whose copy goes on to another address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The forward path, as the client wrote it.
+    pub mailbox: String,
+    pub to: Address,
 }
 
 impl OrdinaryMail {
@@ -47,8 +55,9 @@ impl OrdinaryMail {
             match of_mailbox.unwrap_or(&self.policy) {
                 OrdinaryPolicy::Anomaly => routes.enveloped.push(recipient.clone()),
                 OrdinaryPolicy::Refuse => routes.refused.push(recipient.clone()),
-                OrdinaryPolicy::Forward(to) if routes.forwarded.contains(to) => {}
-                OrdinaryPolicy::Forward(to) => routes.forwarded.push(to.clone()),
+                OrdinaryPolicy::Forward(to) => {
+                    routes.forwarded.push(Forwarded { mailbox: recipient.clone(), to: to.clone() });
+                }
             }
         }
         routes
@@ -68,7 +77,9 @@ mod tests {
         let routes = ordinary.routes(&to.map(str::to_owned));
         assert_eq!(routes.enveloped, ["Anna@ALFA.example"]);
         assert_eq!(routes.refused, ["carla@alfa.example", "odd"]);
-        assert_eq!(routes.forwarded, ["ordinaria@gamma.example".parse().unwrap()]);
+        let to: Address = "ordinaria@gamma.example".parse().unwrap();
+        let of = |mailbox: &str| Forwarded { mailbox: mailbox.into(), to: to.clone() };
+        assert_eq!(routes.forwarded, ["bruno@alfa.example", "\"bruno\"@alfa.example"].map(of));
     }
 
     #[test]

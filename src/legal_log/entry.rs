@@ -20,7 +20,8 @@ pub enum EventKind {
     /// One recipient will not get the envelope, with the notice that tells it: its mailbox refused it, or another server
     /// did (§3.3.3).
     NonDelivery,
-    /// One recipient's envelope was stopped because of a virus, with the notice to the sender's provider (§3.2.3).
+    /// One recipient's envelope was stopped because of a virus, with the notice to the sender's provider (§3.2.3); without
+    /// a recipient, a mailbox's about which nothing is certified and nothing told.
     VirusDetection,
     /// Another provider stopped a message of ours because of a virus, with the notice to our user (§3.2.4).
     VirusNonDelivery,
@@ -28,7 +29,9 @@ pub enum EventKind {
     FirstTimeout,
     /// No delivery to one recipient was heard of for 24 hours, with the notice that tells it (§3.1.6).
     FinalTimeout,
-    /// A further mailbox holds the envelope, because an alias leads to several.
+    /// A further mailbox holds the envelope: an alias leads to several, another copy of the envelope decided the outcome
+    /// at the same time, an ordinary recipient has his mailbox here, or, without a recipient, Postfix was told to send a
+    /// copy to somebody it does not name.
     Copy,
     /// The same envelope came again for a recipient that has its outcome.
     Duplicate,
@@ -38,6 +41,23 @@ pub enum EventKind {
     NotificationReceived,
     /// A message that is not certified was put in a mailbox inside an anomaly envelope (§3.2.2).
     Anomaly,
+    /// A message, or a whole session's attempt at one, that was refused in the SMTP dialogue, nothing of which is here; or
+    /// one recipient who gets nothing of a message that others get.
+    Refusal,
+    /// Ordinary mail that goes on to where its mailbox's owner wants it (§3.2.2 leaves that to the provider).
+    Forward,
+    /// The rows since the last seal were exported, signed, and bound to the seals before.
+    Seal,
+    /// A time stamping authority stamped a seal.
+    Stamp,
+    /// The rows of a sealed range, past their retention, were removed.
+    Purge,
+    /// Nothing of a transaction or a mailbox may be removed, whatever its age, until its release.
+    Hold,
+    /// A hold ended.
+    Release,
+    /// A notification was made again from the log.
+    Reproduction,
 }
 
 impl EventKind {
@@ -59,6 +79,14 @@ impl EventKind {
             Self::LateFailure => "late-failure",
             Self::NotificationReceived => "notification-received",
             Self::Anomaly => "anomaly",
+            Self::Refusal => "refusal",
+            Self::Forward => "forward",
+            Self::Seal => "seal",
+            Self::Stamp => "stamp",
+            Self::Purge => "purge",
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Reproduction => "reproduction",
         }
     }
 
@@ -67,7 +95,7 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    const ALL: [Self; 15] = [
+    pub const ALL: [Self; 23] = [
         Self::Arrival,
         Self::Acceptance,
         Self::NonAcceptance,
@@ -83,6 +111,14 @@ impl EventKind {
         Self::LateFailure,
         Self::NotificationReceived,
         Self::Anomaly,
+        Self::Refusal,
+        Self::Forward,
+        Self::Seal,
+        Self::Stamp,
+        Self::Purge,
+        Self::Hold,
+        Self::Release,
+        Self::Reproduction,
     ];
 }
 
@@ -94,6 +130,11 @@ impl Slot {
     /// One arrival per queue file.
     pub fn arrival(queue_id: &str) -> Self {
         Slot(format!("arrival {queue_id}"))
+    }
+
+    /// One arrival per recipient of a queue file whom Postfix did not name at first.
+    pub fn late_arrival(queue_id: &str, recipient: &Address) -> Self {
+        Slot(format!("arrival {queue_id} {}", recipient.key()))
     }
 
     /// One acceptance or non-acceptance per transaction, never both.
@@ -121,9 +162,42 @@ impl Slot {
         Slot(format!("late-failure {queue_id} {}", recipient.key()))
     }
 
-    /// One mailbox copy, of any message, per queue file and final recipient.
-    pub fn mailbox(queue_id: &str, mailbox: &str) -> Self {
-        Slot(format!("mailbox {queue_id} {}", mailbox.to_ascii_lowercase()))
+    /// One entry per queue file, recipient and mailbox: two recipients may have the same mailbox, and one who is not named
+    /// may have it, too.
+    pub fn mailbox(queue_id: &str, recipient: Option<&Address>, mailbox: &str) -> Self {
+        // No address is a hyphen.
+        let recipient = recipient.map_or("-".to_owned(), Address::key);
+        Slot(format!("mailbox {queue_id} {recipient} {}", mailbox.to_ascii_lowercase()))
+    }
+
+    /// One entry per queue file and forward path that gets nothing of it.
+    pub fn taken_out(queue_id: &str, recipient: &str) -> Self {
+        Slot(format!("taken-out {queue_id} {}", recipient.to_ascii_lowercase()))
+    }
+
+    /// One entry per queue file and forward path whose copy goes on elsewhere.
+    pub fn forward(queue_id: &str, mailbox: &str) -> Self {
+        Slot(format!("forward {queue_id} {}", mailbox.to_ascii_lowercase()))
+    }
+
+    /// One seal of each number.
+    pub fn seal(number: u64) -> Self {
+        Slot(format!("seal {number}"))
+    }
+
+    /// One time stamp for each seal.
+    pub fn stamp(number: u64) -> Self {
+        Slot(format!("stamp {number}"))
+    }
+
+    /// A sealed range is removed once.
+    pub fn purge(number: u64) -> Self {
+        Slot(format!("purge {number}"))
+    }
+
+    /// A hold ends once.
+    pub fn release(hold: i64) -> Self {
+        Slot(format!("release {hold}"))
     }
 
     /// The slot a stored text means.
@@ -161,9 +235,32 @@ pub struct Entry {
     pub notification: Option<Msgid>,
     /// The name of the provider the message came from.
     pub provider: Option<String>,
+    /// The name under which this provider certifies the fact (`gestore-emittente`), where a notification tells it.
+    pub issuer: Option<String>,
     /// The rest, as JSON: what is needed to write the notification again.
     pub details: Option<String>,
     pub slot: Option<Slot>,
+}
+
+impl Entry {
+    /// An entry that says no more than what happened, and when.
+    pub fn new(kind: EventKind, at: TemporalReference) -> Self {
+        Entry {
+            kind,
+            at,
+            queue_id: None,
+            pec_msgid: None,
+            client_msgid: None,
+            sender: None,
+            recipient: None,
+            subject: None,
+            notification: None,
+            provider: None,
+            issuer: None,
+            details: None,
+            slot: None,
+        }
+    }
 }
 
 /// An entry that lies in the log.

@@ -49,11 +49,24 @@ impl Unsigned {
         certification_data: Option<String>,
         original: Option<Pieces>,
     ) -> Self {
+        Self::compose_marked(header, &[], id, text, certification_data, original)
+    }
+
+    /// The same with further fields at the head of what the signature covers.
+    pub fn compose_marked(
+        header: Vec<(&'static str, String)>,
+        marks: &[(&'static str, String)],
+        id: &Msgid,
+        text: &ReadableText,
+        certification_data: Option<String>,
+        original: Option<Pieces>,
+    ) -> Self {
         let token = token(id);
         let eight_bit = original.as_ref().is_some_and(Pieces::is_eight_bit);
         let mixed = format!("pec-m-{token}");
+        let marks: String = marks.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let mut own = format!(
-            "Content-Type: multipart/mixed; boundary=\"{mixed}\"\r\nContent-Transfer-Encoding: {}\r\n\r\n--{mixed}\r\n",
+            "Content-Type: multipart/mixed; boundary=\"{mixed}\"\r\nContent-Transfer-Encoding: {}\r\n{marks}\r\n--{mixed}\r\n",
             transfer_encoding(eight_bit)
         );
         own.push_str(&alternative(text, &token));

@@ -11,6 +11,17 @@ const LONGEST_HEADER_LINE: usize = 76;
 /// What of a parameter's value fits such a line beside its name and its number.
 const LONGEST_PARAMETER_LINE: usize = 58;
 
+/// Postfix cuts a field of more than 60 000 octets. Encoded words take up to 53 000 for this many, and the prefix comes before.
+const LONGEST_SUBJECT: usize = 30_000;
+
+/// What of a subject a field of ours can carry, in octets of whole characters; no blank at the end, which a reader of the
+/// field would not get.
+pub fn carried_subject(text: &str) -> &str {
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = ends.take_while(|end| *end <= LONGEST_SUBJECT).last().unwrap_or(0);
+    text.get(..end).unwrap_or_default().trim_end()
+}
+
 /// Base64 in lines, each with its CRLF.
 pub fn base64_lines(content: &[u8]) -> String {
     let mut lines = String::with_capacity(content.len() / 3 * 4 + content.len() / 28 + 8);
@@ -30,8 +41,9 @@ pub fn quoted_printable_latin1(text: &str) -> String {
 
 /// The value of an unstructured field: as it is when it is short printable ASCII, encoded words otherwise (RFC 2047).
 ///
-/// `name` is the field's, whose length counts on the first line.
+/// `name` is the field's, whose length counts on the first line. Of a text that no field can carry whole, the beginning.
 pub fn unstructured(name: &str, prefix: &str, text: &str) -> String {
+    let text = carried_subject(text);
     let plain = format!("{prefix} {text}").trim_end().to_owned();
     let looks_encoded = text.contains("=?");
     if !looks_encoded && is_plain(&plain) && name.len() + 2 + plain.len() <= LONGEST_HEADER_LINE {
@@ -145,6 +157,30 @@ mod tests {
             assert!(line.is_ascii());
             let read = Header::read(line.as_bytes()).first("Subject").unwrap().decoded();
             assert_eq!(read, format!("POSTA CERTIFICATA: {text}"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_subject_that_no_field_can_carry_ends_after_a_whole_character() {
+        for text in ["a", "è", "€", "🎻"] {
+            let long = text.repeat(60_000);
+            assert!(carried_subject(&long).len() + 4 > LONGEST_SUBJECT && long.starts_with(carried_subject(&long)));
+            let line = format!("Subject: {}\r\n\r\n", subject(&long));
+            assert!(line.len() < 60_000, "{text}: {}", line.len());
+            let read = Header::read(line.as_bytes()).first("Subject").unwrap().decoded();
+            assert_eq!(read, format!("POSTA CERTIFICATA: {}", carried_subject(&long)));
+        }
+    }
+
+    #[test]
+    fn a_subject_that_is_cut_at_a_blank_reads_back_without_it() {
+        for blank in [" ", "  ", "\u{2003}"] {
+            let head = "a".repeat(LONGEST_SUBJECT - blank.len());
+            let long = format!("{head}{blank}coda");
+            assert!(carried_subject(&long) == head, "{blank:?}");
+            let line = format!("Subject: {}\r\n\r\n", subject(&long));
+            let read = Header::read(line.as_bytes()).first("Subject").unwrap().decoded();
+            assert!(read == format!("POSTA CERTIFICATA: {head}"), "{blank:?}");
         }
     }
 

@@ -79,6 +79,10 @@ fn with_pec_msgid(submission: &Bytes, id: &PecMsgid, client: Option<&Msgid>) -> 
             fields.extend_from_slice(field.line());
         }
     }
+    // A message may be cut off inside its header, without the line end of its last field.
+    if !fields.is_empty() && !fields.ends_with(b"\n") {
+        fields.extend_from_slice(b"\r\n");
+    }
     if !replaced {
         fields.extend_from_slice(own.as_bytes());
     }
@@ -109,5 +113,7 @@ mod tests {
             rewritten("From: a\r\nX-Riferimento-Message-ID: <forged@x>\r\n\r\n", None),
             "From: a\r\nMessage-ID: <pec.1@alfa.example>\r\n\r\n"
         );
+        assert_eq!(rewritten("From: a", None), "From: a\r\nMessage-ID: <pec.1@alfa.example>\r\n\r\n");
+        assert_eq!(rewritten("", None), "Message-ID: <pec.1@alfa.example>\r\n\r\n");
     }
 }

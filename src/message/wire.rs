@@ -8,6 +8,12 @@ pub const X_TIPO_RICEVUTA: &str = "X-TipoRicevuta";
 pub const X_VERIFICA_SICUREZZA: &str = "X-VerificaSicurezza";
 pub const X_MITTENTE: &str = "X-Mittente";
 pub const X_RIFERIMENTO: &str = "X-Riferimento-Message-ID";
+/// Not of the rules: what a notification carries that was made again from the log (§2.3).
+pub const X_RIPRODUZIONE: &str = "X-Riproduzione";
+/// How its value begins; the instant of the reproduction follows.
+pub const FROM_LOG: &str = "dal registro,";
+/// How it ends where the receipt carried the original once and does not any more.
+pub const WITHOUT_ORIGINAL: &str = "; senza il messaggio originale";
 /// Certification data (§4.4).
 pub const DATICERT: &str = "daticert.xml";
 /// The original message (§4.3.4).

@@ -9,7 +9,9 @@ mod ordinary_policy;
 mod provider;
 mod receipt_type;
 mod recipient;
+mod retention;
 mod temporal_reference;
+mod user;
 
 pub use address::{Address, Domain, InvalidAddress};
 pub use mailbox_table::{MailboxTable, MailboxTableError};
@@ -18,4 +20,6 @@ pub use ordinary_policy::OrdinaryPolicy;
 pub use provider::Provider;
 pub use receipt_type::ReceiptType;
 pub use recipient::{Recipient, RecipientType};
+pub use retention::Retention;
 pub use temporal_reference::TemporalReference;
+pub use user::User;

@@ -11,6 +11,9 @@ static ROME: LazyLock<TimeZone> = LazyLock::new(|| TimeZone::get("Europe/Rome").
 pub struct TemporalReference(i64);
 
 impl TemporalReference {
+    /// 1970-01-01 00:00 UTC.
+    pub const EPOCH: Self = TemporalReference(0);
+
     /// From seconds since 1970-01-01 00:00 UTC; instants that no calendar here can show become the nearest that can.
     pub fn from_unix(seconds: i64) -> Self {
         // A day inside jiff's range, so that any zone offset still fits.
@@ -23,6 +26,21 @@ impl TemporalReference {
     pub fn beginning(day: Date) -> Self {
         let begins = day.to_zoned(ROME.clone()).map(|begins| begins.timestamp().as_second());
         Self::from_unix(begins.unwrap_or(if day.year() > 0 { i64::MAX } else { i64::MIN }))
+    }
+
+    /// From a text such as `2027-01-15T00:00:00+01:00` (RFC 3339); none for another form, or without the offset.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<Timestamp>().ok().map(|instant| Self::from_unix(instant.as_second()))
+    }
+
+    /// As [`Self::from_rfc3339`] reads it, legal Italian time.
+    pub fn rfc3339(self) -> String {
+        self.zoned().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    }
+
+    /// As [`Self::from_rfc3339`] reads it, UTC: `2024-07-15T08:30:45Z`.
+    pub fn utc(self) -> String {
+        Timestamp::from_second(self.0).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
     }
 
     /// Seconds since 1970-01-01 00:00 UTC.
@@ -63,6 +81,17 @@ impl TemporalReference {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instant_is_read_with_its_offset_and_written_in_legal_time() {
+        let midnight = TemporalReference::from_rfc3339("2027-01-15T00:00:00+01:00").unwrap();
+        assert_eq!(midnight.unix(), 1_799_967_600);
+        assert_eq!(TemporalReference::from_rfc3339("2027-01-14T23:00:00Z"), Some(midnight));
+        assert_eq!(midnight.rfc3339(), "2027-01-15T00:00:00+01:00");
+        for unclear in ["2027-01-15T00:00:00", "2027-01-15", "tomorrow", ""] {
+            assert_eq!(TemporalReference::from_rfc3339(unclear), None, "{unclear}");
+        }
+    }
 
     #[test]
     fn legal_time_follows_summer_time() {

@@ -2,16 +2,29 @@
 //!
 //! `submit` and `receive` are what the milters do while Postfix holds the message: they transform it in place and
 //! certify nothing. `deliver` is what the LMTP hop does once the message is durable in Postfix's queue: it records each
-//! fact, then tells it, and every step can run twice. `watch_timeouts` does the same for silence. Time and chance come in through [`ports::Instruments`].
+//! fact, then tells it, and every step can run twice. `watch_timeouts` does the same for silence, `refresh_directory`
+//! keeps the providers directory current, `seal_log` signs and time-stamps what was recorded, `purge_log` removes it after
+//! its retention, `verify_log` holds it against its seals, `restore_log` brings sealed rows back to a copy, and `reproduce`
+//! tells again, after years, what was told. Time and chance come in through [`ports::Instruments`].
 
 pub mod current;
 pub mod deliver;
 pub mod ports;
+pub mod purge_log;
 pub mod receive;
+pub mod refresh_directory;
+pub mod refusal;
 pub mod report;
+pub mod reproduce;
+pub mod restore_log;
+pub mod seal_log;
 pub mod submit;
 pub mod telling;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod triggers;
+pub mod update_lists;
+pub mod verify_log;
 pub mod virus_guard;
 pub mod watch_timeouts;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::current::Current;
+use super::current::{Current, NoDirectory};
 use super::ports::{Infected, Instruments};
 use super::triggers::Trigger;
 use super::virus_guard::{VirusFault, VirusGuard};
@@ -17,14 +17,11 @@ use super::{NewEnvelope, Replacement};
 use crate::access_point::{Accepted, NotAccepted, Rules, Submission, accept};
 use crate::crash;
 use crate::message::Pieces;
-use crate::message::notification::{Notification, non_acceptance, non_acceptance_for_virus};
+use crate::message::notification::{Notification, non_acceptance, non_acceptance_for_virus, non_acceptance_reason};
 use crate::message::transport_envelope;
 use crate::model::{Address, PecMsgid, RecipientType, TemporalReference};
 use crate::smime::SigningError;
 use crate::virus::Place;
-
-/// A notice inherits nothing; `Received` is the trace of the queue file, not of the message (RFC 5321 §4.4).
-const INHERITED_BY_NOTICE: [&str; 1] = ["Received"];
 
 /// A message that a user hands over.
 #[derive(Debug, Clone)]
@@ -40,6 +37,8 @@ pub struct Outgoing {
 /// A fault of ours: the client tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSubmitted {
+    #[error(transparent)]
+    NoDirectory(#[from] NoDirectory),
     #[error("the worker thread ended before its work was done")]
     Worker(#[from] tokio::task::JoinError),
     #[error("the message could not be signed")]
@@ -61,6 +60,7 @@ pub async fn submit(
     instruments: &impl Instruments,
     outgoing: Outgoing,
 ) -> Result<Replacement, NotSubmitted> {
+    current.needs_directory()?;
     let at = instruments.now();
     let new_id = || PecMsgid::new(at.unix(), instruments.chance(), &current.provider.sending_address.domain());
     let (id, notice) = (new_id(), new_id());
@@ -80,7 +80,8 @@ fn check(
     at: TemporalReference,
 ) -> Result<Accepted, Box<NotAccepted>> {
     let Outgoing { sender, recipients, message, .. } = outgoing;
-    let rules = Rules { provider: &current.provider, limits: &current.limits, receipts: &current.receipts };
+    let receipts = current.receipts.now();
+    let rules = Rules { provider: &current.provider, limits: &current.limits, receipts: &receipts };
     let is_certified = |domain: &_| current.directory.is_certified(domain);
     accept(&Submission { sender, recipients, message }, rules, is_certified, id, at)
 }
@@ -88,7 +89,8 @@ fn check(
 fn refusal(current: &Current, refused: NotAccepted, notice: PecMsgid, at: TemporalReference) -> Decision {
     let NotAccepted { facts, defects } = refused;
     let summary = format!("not accepted, {}: {defects:?}", facts.id);
-    let notification = non_acceptance(facts, &defects, &current.provider.name, at, notice.bracketed());
+    let reason = non_acceptance_reason(&defects);
+    let notification = non_acceptance(facts, &reason, &current.provider.name, at, notice.bracketed());
     Decision::Notice { notification: Box::new(notification), summary }
 }
 
@@ -128,8 +130,9 @@ fn sign(current: &Current, decision: Decision, at: TemporalReference) -> Result<
         Decision::Notice { notification, summary } => {
             let recipients = vec![notification.to.to_string()];
             Ok(Replacement {
-                message: current.sign(notification.compose(&current.provider), at)?,
-                inherited: &INHERITED_BY_NOTICE,
+                message: current.sign(notification.compose(&current.provider), at, at)?,
+                // Not even `Received`: Postfix's own, the trace of this queue file (RFC 5321 §4.4), stays by itself.
+                inherited: &[],
                 envelope: Some(NewEnvelope { sender: Some(current.provider.sending_address.clone()), recipients }),
                 triggers: Vec::new(),
                 summary,
@@ -151,7 +154,7 @@ fn envelope(current: &Current, accepted: Accepted, at: TemporalReference) -> Res
     }
     Ok(Replacement {
         summary: format!("accepted as {} for {} recipients", facts.id, facts.recipients.len()),
-        message: current.sign(accepted.envelope, at)?,
+        message: current.sign(accepted.envelope, at, at)?,
         inherited: &transport_envelope::INHERITED,
         envelope: None,
         triggers,

@@ -13,14 +13,13 @@ use tokio::time::sleep;
 use tracing::{error, info};
 
 use super::current::{Current, Handle};
-use super::deliver::entries::ArrivalDetails;
+use super::deliver::receipts::{self, Original, Transaction};
 use super::ports::{EventLog, Injection, Instruments, LogError, Mailboxes, Reply, Watch, Watched};
 use super::telling::{self, TellingError};
 use crate::crash;
 use crate::legal_log::{Entry, EventKind, Recorded, Slot};
-use crate::message::certification_data::TransactionFacts;
-use crate::message::notification::{Notification, TimeoutNotice, timeout_delivery_error};
-use crate::model::{Address, PecMsgid, TemporalReference};
+use crate::message::notification::TimeoutNotice;
+use crate::model::{PecMsgid, TemporalReference};
 use crate::transaction::Progress;
 
 /// Instants are whole seconds, so nothing is gained by looking more often.
@@ -106,7 +105,7 @@ impl<L: EventLog + Watch, M: Mailboxes, I: Injection, T: Instruments> TimeoutWat
     ) -> Result<(), Fault> {
         let Some(age) = current.timeouts.next_after(progress) else { return Ok(()) };
         let now = self.instruments.now();
-        let mut transaction = Transaction::default();
+        let mut transaction = Last::default();
         let mut after = None;
         while !*stopping.borrow() {
             let page = self.log.open(progress, earlier(now, age), after).await?;
@@ -135,11 +134,11 @@ impl<L: EventLog + Watch, M: Mailboxes, I: Injection, T: Instruments> TimeoutWat
         current: &Current,
         watched: &Watched,
         now: TemporalReference,
-        transaction: &mut Transaction,
+        transaction: &mut Last,
     ) -> Result<Option<Entry>, Fault> {
         let elapsed = u64::try_from(now.unix().saturating_sub(watched.accepted.unix())).unwrap_or_default();
         let Some(notice) = current.timeouts.owed(watched.progress, elapsed) else { return Ok(None) };
-        let facts = transaction.facts(&*self.log, &watched.id).await?;
+        let facts = &transaction.of(&*self.log, &watched.id).await?.facts;
         let recipient = facts.recipients.iter().find(|one| one.address == watched.recipient);
         let recipient = &recipient.ok_or_else(|| Fault::NoFacts(watched.id.clone()))?.address;
         let kind = match notice {
@@ -157,6 +156,7 @@ impl<L: EventLog + Watch, M: Mailboxes, I: Injection, T: Instruments> TimeoutWat
             subject: facts.subject.clone(),
             notification: Some(telling::new_id(current, self.instruments.chance(), now)),
             provider: Some(current.provider.name.clone()),
+            issuer: Some(current.provider.name.clone()),
             details: None,
             slot: Some(Slot::timeout(&facts.id, recipient, kind)),
         }))
@@ -168,7 +168,7 @@ impl<L: EventLog + Watch, M: Mailboxes, I: Injection, T: Instruments> TimeoutWat
         stopping: &watch::Receiver<bool>,
         failures: &mut usize,
     ) -> Result<(), Fault> {
-        let mut transaction = Transaction::default();
+        let mut transaction = Last::default();
         let mut after = 0;
         loop {
             let page = self.log.unsent(after).await?;
@@ -184,17 +184,14 @@ impl<L: EventLog + Watch, M: Mailboxes, I: Injection, T: Instruments> TimeoutWat
         }
     }
 
-    async fn send(
-        &self,
-        current: &Arc<Current>,
-        recorded: &Recorded,
-        transaction: &mut Transaction,
-    ) -> Result<(), Fault> {
+    async fn send(&self, current: &Arc<Current>, recorded: &Recorded, transaction: &mut Last) -> Result<(), Fault> {
         let id = recorded.entry.pec_msgid.as_ref().ok_or(Fault::NoNotice(recorded.sequence))?;
-        let facts = transaction.facts(&*self.log, id).await?;
-        let notification = notification(current, facts, &recorded.entry).ok_or(Fault::NoNotice(recorded.sequence))?;
+        let known = transaction.of(&*self.log, id).await?;
+        let notification = receipts::notification(known, &Original::default(), &recorded.entry);
+        let notification = notification.ok_or(Fault::NoNotice(recorded.sequence))?;
         let (kind, to, own_id) = (recorded.entry.kind.name(), notification.to.clone(), notification.id.clone());
-        let reply = telling::tell(current, &self.mailboxes, &self.injection, notification).await?;
+        let reply =
+            telling::tell(current, &self.mailboxes, &self.injection, notification, self.instruments.now()).await?;
         if !reply.is_positive() {
             return Err(Fault::NotSent(reply));
         }
@@ -223,28 +220,16 @@ impl<L: EventLog + Watch, M: Mailboxes, I: Injection, T: Instruments> TimeoutWat
 
 /// The transaction that was asked for last: those of one transaction come one after the other.
 #[derive(Default)]
-struct Transaction(Option<TransactionFacts>);
+struct Last(Option<Transaction>);
 
-impl Transaction {
-    async fn facts(&mut self, log: &impl EventLog, id: &PecMsgid) -> Result<&TransactionFacts, Fault> {
-        if self.0.as_ref().is_none_or(|facts| facts.id != *id) {
+impl Last {
+    async fn of(&mut self, log: &impl EventLog, id: &PecMsgid) -> Result<&Transaction, Fault> {
+        if self.0.as_ref().is_none_or(|known| known.facts.id != *id) {
             let entries = log.of_transaction(id).await?;
-            self.0 = entries.iter().find_map(|one| ArrivalDetails::facts(&one.entry));
+            self.0 = entries.iter().find_map(|one| Transaction::of(&one.entry));
         }
         self.0.as_ref().ok_or_else(|| Fault::NoFacts(id.clone()))
     }
-}
-
-/// The notice that tells an entry: always the same octets.
-fn notification(current: &Current, facts: &TransactionFacts, entry: &Entry) -> Option<Notification> {
-    let notice = match entry.kind {
-        EventKind::FirstTimeout => TimeoutNotice::First,
-        EventKind::FinalTimeout => TimeoutNotice::Final,
-        _ => return None,
-    };
-    let recipient: Address = entry.recipient.as_ref()?.parse().ok()?;
-    let id = entry.notification.clone()?;
-    Some(timeout_delivery_error(facts.clone(), recipient, notice, &current.provider.name, entry.at, id))
 }
 
 fn earlier(now: TemporalReference, seconds: u64) -> TemporalReference {

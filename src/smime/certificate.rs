@@ -17,8 +17,9 @@ use const_oid::db::rfc5280::{
 use const_oid::db::rfc5912::RSA_ENCRYPTION;
 use der::{Any, Decode, Encode, Tag, Tagged};
 use openssl::x509::X509Name;
-use rsa::{BigUint, RsaPublicKey};
+use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey};
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 use x509_cert::Certificate;
 use x509_cert::ext::Extension;
 use x509_cert::name::Name;
@@ -81,6 +82,14 @@ impl SignerCertificate {
         Sha1::digest(&self.der).into()
     }
 
+    /// The serial number as OpenSSL writes it: hexadecimal, upper case.
+    pub fn serial(&self) -> String {
+        without_leading_zeros(self.parsed.tbs_certificate.serial_number.as_bytes())
+            .iter()
+            .map(|octet| format!("{octet:02X}"))
+            .collect()
+    }
+
     /// The subject's name for people, in the form of RFC 4514.
     pub fn subject(&self) -> &str {
         &self.subject
@@ -133,6 +142,12 @@ impl SignerCertificate {
         let flag = constraints.and_then(|constraints| constraints.children().optional(BOOLEAN));
         // cA is FALSE by default, and is not written then.
         Some(flag.map_or(true, |flag| flag.is_some_and(|flag| flag.content() != [0])))
+    }
+
+    /// Whether this is the PKCS #1 v1.5 signature with SHA-256 of this certificate's key over a message.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let scheme = Pkcs1v15Sign::new::<Sha256>();
+        self.rsa_key().is_ok_and(|key| key.verify(scheme, &Sha256::digest(message), signature).is_ok())
     }
 
     /// Everything inside, for rules about other fields.
@@ -245,6 +260,7 @@ mod tests {
         assert_eq!(provider.provider_names(), ["Alfa PEC S.p.A.", "Posta Certificata Alfa"]);
         assert_eq!(provider.mail_addresses(), ["posta-certificata@alfa.example"]);
         assert_eq!((provider.not_before(), provider.not_after()), (1_577_836_800, 3_786_912_000));
+        assert_eq!(provider.serial().len() % 2, 0);
         assert_eq!(provider.allows_digital_signature(), Some(true));
         assert_eq!(provider.allows_email_protection(), Some(true));
         assert_eq!(provider.is_ca(), None);

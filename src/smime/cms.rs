@@ -37,7 +37,8 @@ pub(super) struct Oid<'a>(&'a [u8]);
 #[derive(Debug)]
 pub(super) struct SignedData<'a> {
     pub content_type: Oid<'a>,
-    pub is_detached: bool,
+    /// The `[0]` around the content; none in a detached signature.
+    pub content: Option<Element<'a>>,
     /// The X.509 certificates of the set, in the order they came; other kinds are left out.
     pub certificates: Vec<Cow<'a, [u8]>>,
     pub signers: Vec<SignerInfo<'a>>,
@@ -90,16 +91,25 @@ struct Attribute<'a> {
 impl<'a> SignedData<'a> {
     /// Reads a ContentInfo that holds a SignedData (RFC 5652 §3).
     pub(super) fn read(input: &'a [u8]) -> Result<Self, CmsError> {
-        let (content_type, content) = content_info(input).map_err(part("content info"))?;
+        let (content_type, signed_data) = content_info(input).map_err(part("content info"))?;
         if !content_type.is(ID_SIGNED_DATA) {
             return Err(CmsError::NotSignedData(content_type.to_string()));
         }
-        let mut fields = content.children();
-        let (content_type, is_detached) = head(&mut fields).map_err(part("signed data"))?;
+        let mut fields = signed_data.children();
+        let (content_type, content) = head(&mut fields).map_err(part("signed data"))?;
         let certificates = certificates(&mut fields).map_err(part("certificate set"))?;
         fields.optional(CONTEXT_1_CONSTRUCTED).map_err(part("set of revocation lists"))?;
         let signers = signers(&mut fields).map_err(part("signer info"))?;
-        Ok(SignedData { content_type, is_detached, certificates, signers })
+        Ok(SignedData { content_type, content, certificates, signers })
+    }
+
+    /// The content that travels with the signature (RFC 5652 §5.2); none in a detached one.
+    pub(super) fn content_octets(&self) -> Result<Option<Cow<'a, [u8]>>, CmsError> {
+        let octets = |explicit: Element<'a>| {
+            let inner = explicit.expect(CONTEXT_0_CONSTRUCTED)?.children().next();
+            inner.ok_or(BerError::Missing { expected: OCTET_STRING })??.octet_string()
+        };
+        self.content.map(octets).transpose().map_err(part("signed content"))
     }
 }
 
@@ -111,6 +121,11 @@ impl<'a> SignedAttributes<'a> {
             ([value], None) => Some(*value),
             _ => None,
         }
+    }
+
+    /// Whether an attribute is there at all.
+    pub(super) fn has(&self, oid: ObjectIdentifier) -> bool {
+        self.attributes.iter().any(|attribute| attribute.oid.is(oid))
     }
 
     fn read(set: Element<'a>) -> Result<Self, BerError> {
@@ -168,12 +183,12 @@ fn content_info(input: &[u8]) -> Result<(Oid<'_>, Element<'_>), BerError> {
 }
 
 /// version, digestAlgorithms (a hint for readers in one pass, §5.1: not needed here), encapContentInfo.
-fn head<'a>(fields: &mut Children<'a>) -> Result<(Oid<'a>, bool), BerError> {
+fn head<'a>(fields: &mut Children<'a>) -> Result<(Oid<'a>, Option<Element<'a>>), BerError> {
     fields.required(INTEGER)?;
     fields.required(SET)?;
     let mut content = fields.required(SEQUENCE)?.children();
     let content_type = Oid(content.required(OBJECT_IDENTIFIER)?.content());
-    Ok((content_type, content.next().transpose()?.is_none()))
+    Ok((content_type, content.next().transpose()?))
 }
 
 fn certificates<'a>(fields: &mut Children<'a>) -> Result<Vec<Cow<'a, [u8]>>, BerError> {

@@ -1,7 +1,8 @@
 //! Whether our own certificate has the profile of a provider's certificate (§5.5).
 //!
 //! Every departure is told, so that an operator mends them in one go. Other providers' certificates are not held against
-//! this profile: for them `path.rs` decides. Nothing fails here; what cannot be read is a departure.
+//! this profile: for them `path.rs` decides; when ours may sign, `keyring.rs`. Nothing fails here; what cannot be read is a
+//! departure.
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc3280::EMAIL_ADDRESS;
@@ -15,7 +16,7 @@ use x509_cert::certificate::Version;
 use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
 use super::certificate::{SignerCertificate, subject_values};
-use crate::model::{Address, Provider, TemporalReference};
+use crate::model::{Address, Provider};
 
 /// The key lengths that a provider signs with: shorter is no proof, longer is slow and not everywhere understood.
 pub const SMALLEST_KEY_BITS: usize = 2048;
@@ -54,8 +55,6 @@ pub enum Departure {
     KeySize(usize),
     #[error("the certificate itself is signed with a digest that is no longer safe")]
     WeaklySigned,
-    #[error("the certificate is valid from {not_before} to {not_after} (Unix time), not now")]
-    NotValidNow { not_before: i64, not_after: i64 },
 }
 
 impl Departure {
@@ -66,7 +65,7 @@ impl Departure {
 }
 
 /// Every departure of our certificate from the profile, in the order of §5.5.
-pub fn departures(certificate: &SignerCertificate, provider: &Provider, at: TemporalReference) -> Vec<Departure> {
+pub fn departures(certificate: &SignerCertificate, provider: &Provider) -> Vec<Departure> {
     [
         version(certificate),
         critical_key_usage(certificate),
@@ -79,7 +78,6 @@ pub fn departures(certificate: &SignerCertificate, provider: &Provider, at: Temp
         provider_name(certificate, provider),
         key(certificate),
         issuer_signature(certificate),
-        validity(certificate, at),
     ]
     .into_iter()
     .flatten()
@@ -157,11 +155,6 @@ fn issuer_signature(certificate: &SignerCertificate) -> Option<Departure> {
     [MD_5_WITH_RSA_ENCRYPTION, SHA_1_WITH_RSA_ENCRYPTION].contains(&algorithm).then_some(Departure::WeaklySigned)
 }
 
-fn validity(certificate: &SignerCertificate, at: TemporalReference) -> Option<Departure> {
-    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
-    (!(not_before..=not_after).contains(&at.unix())).then_some(Departure::NotValidNow { not_before, not_after })
-}
-
 /// Only keyUsage is critical (§5.5): a reader must refuse a critical extension that it does not know.
 fn needlessly_critical(certificate: &SignerCertificate) -> impl Iterator<Item = Departure> {
     let extensions = certificate.parsed().tbs_certificate.extensions.iter().flatten();
@@ -180,7 +173,7 @@ fn addresses_in_subject(certificate: &SignerCertificate) -> impl Iterator<Item =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smime::testing::{self, certificate};
+    use crate::smime::testing::certificate;
     use const_oid::db::rfc5280::{ID_CE_EXT_KEY_USAGE, ID_CE_SUBJECT_ALT_NAME};
 
     fn provider(name: &str, address: &str) -> Provider {
@@ -194,7 +187,7 @@ mod tests {
 
     fn departures_of(name: &str) -> Vec<Departure> {
         let alfa = provider("Alfa PEC S.p.A.", "Posta-Certificata@Alfa.example");
-        departures(&certificate(name), &alfa, TemporalReference::from_unix(testing::NOW))
+        departures(&certificate(name), &alfa)
     }
 
     #[test]
@@ -239,14 +232,8 @@ mod tests {
 
     #[test]
     fn the_provider_name_may_be_the_common_name_but_must_be_exact() {
-        let now = TemporalReference::from_unix(testing::NOW);
-        let check = |name| departures(&certificate("provider"), &provider(name, "posta-certificata@alfa.example"), now);
+        let check = |name| departures(&certificate("provider"), &provider(name, "posta-certificata@alfa.example"));
         assert_eq!(check("Posta Certificata Alfa"), []);
         assert!(matches!(check("alfa pec s.p.a.").as_slice(), [Departure::ProviderName { .. }]));
-    }
-
-    #[test]
-    fn an_expired_certificate_departs() {
-        assert!(matches!(departures_of("expired").as_slice(), [Departure::NotValidNow { .. }]));
     }
 }

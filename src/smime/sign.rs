@@ -1,4 +1,4 @@
-//! Makes the detached CMS signature of a message (§2.1; RFC 5652 §5): SHA-256 with RSA of PKCS #1 v1.5.
+//! Makes CMS signatures, detached for messages (§2.1) and attached for the own record (§4.5; RFC 5652 §5): SHA-256 with RSA of PKCS #1 v1.5.
 //!
 //! What is signed is decided by the caller, who brings the digest of the exact octets and the temporal reference of the
 //! operation; who holds the key is left to a [`SigningKey`]. The same digest, instant and key give the same octets, so a
@@ -17,6 +17,7 @@ use const_oid::db::rfc5911::{ID_CONTENT_TYPE, ID_DATA, ID_MESSAGE_DIGEST, ID_SIG
 use const_oid::db::rfc5912::{ID_SHA_256, RSA_ENCRYPTION};
 use der::asn1::{GeneralizedTime, OctetString, SetOfVec, UtcTime};
 use der::{Any, DateTime, Encode, EncodeValue, Tagged};
+use sha2::{Digest, Sha256};
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::attr::Attribute;
 use x509_cert::time::Time;
@@ -45,10 +46,22 @@ pub enum SigningError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    #[error(
+        "the certificate {subject}, serial {serial}, expired on {} at {}: nothing is signed until pec-milter has a new one",
+        .since.day(), .since.time()
+    )]
+    Expired { subject: String, serial: String, since: TemporalReference },
+    #[error(
+        "the certificate {subject}, serial {serial}, is valid from {} at {}: nothing is signed before",
+        .from.day(), .from.time()
+    )]
+    NotYetValid { subject: String, serial: String, from: TemporalReference },
     #[error("the certificate {subject} is not in DER, so it could not be sent as it is")]
     NotDer { subject: String },
     #[error("the signing time {0} (Unix time) cannot be written")]
     Instant(i64),
+    #[error("the certificate {subject} was revoked on {since}: nothing is signed until another takes its place")]
+    Revoked { subject: String, since: String },
     #[error("the signature could not be put together")]
     Encoding(#[from] der::Error),
 }
@@ -90,6 +103,23 @@ impl Signer {
 
     /// The DER of a detached signature over content with this SHA-256 digest, made at this instant.
     pub fn detached(&self, content_sha256: [u8; 32], at: TemporalReference) -> Result<Vec<u8>, SigningError> {
+        // Some readers judge a certificate at the signing time: what a later key signs for earlier was not signed before it.
+        let at = at.max(TemporalReference::from_unix(self.certificate.not_before()));
+        self.signed_data(content_sha256, None, at)
+    }
+
+    /// The DER of a signature made at this instant, with the content inside it (§4.5).
+    pub fn attached(&self, content: &[u8], at: TemporalReference) -> Result<Vec<u8>, SigningError> {
+        let octets = Any::encode_from(&OctetString::new(content)?)?;
+        self.signed_data(Sha256::digest(content).into(), Some(octets), at)
+    }
+
+    fn signed_data(
+        &self,
+        content_sha256: [u8; 32],
+        econtent: Option<Any>,
+        at: TemporalReference,
+    ) -> Result<Vec<u8>, SigningError> {
         let attributes = signed_attributes(content_sha256, at)?;
         // What is signed is the set with its own tag, not with the one it has inside SignerInfo (RFC 5652 §5.4).
         let signature = self.key.sign(&attributes.to_der()?)?;
@@ -109,7 +139,7 @@ impl Signer {
         let data = SignedData {
             version: CmsVersion::V1,
             digest_algorithms: SetOfVec::try_from([sha256()])?,
-            encap_content_info: EncapsulatedContentInfo { econtent_type: ID_DATA, econtent: None },
+            encap_content_info: EncapsulatedContentInfo { econtent_type: ID_DATA, econtent },
             certificates: Some(self.set.clone()),
             crls: None,
             signer_infos: SignerInfos(SetOfVec::try_from([signer])?),
@@ -157,8 +187,7 @@ fn sha256() -> AlgorithmIdentifierOwned {
 mod tests {
     use super::*;
     use crate::smime::testing::{self, certificate, certificate_der, content, signer};
-    use crate::smime::{DigestAlgorithm, Engine, Sha1Policy, Trust, verify};
-    use sha2::{Digest, Sha256};
+    use crate::smime::{DigestAlgorithm, Engine, Sha1Policy, SignatureError, Trust, verify, verify_attached};
     use std::process::Command;
 
     const NOW: i64 = testing::NOW;
@@ -175,7 +204,32 @@ mod tests {
         assert_eq!(verified.intermediates, [certificate_der("issuing")]);
         assert_eq!(verified.digest, DigestAlgorithm::Sha256);
         let trust = Trust::from_pem(&testing::read("certificates/root.pem")).unwrap();
-        trust.check(&verified.signer, &verified.intermediates, TemporalReference::from_unix(NOW)).unwrap();
+        trust.check_path(&verified.signer, &verified.intermediates, TemporalReference::from_unix(NOW)).unwrap();
+    }
+
+    #[test]
+    fn what_is_signed_with_its_content_verifies_here_and_with_openssl_and_names_its_instant() {
+        let signed = signer(Engine::AwsLc).attached(&content(), TemporalReference::from_unix(NOW)).unwrap();
+        let read = verify_attached(&signed, Sha1Policy::Refuse).unwrap();
+        assert_eq!((read.content, read.signed_at), (content(), Some(TemporalReference::from_unix(NOW))));
+        assert_eq!(read.signature.signer, certificate("provider"));
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("record.p7m");
+        std::fs::write(&file, &signed).unwrap();
+        let root = testing::at("certificates/root.pem");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["cms", "-verify", "-binary", "-inform", "DER", "-attime", &NOW.to_string(), "-CAfile"]);
+        let output = openssl.arg(root).arg("-in").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.stdout, content());
+
+        let at = signed.windows(4).position(|octets| octets == &content()[..4]).unwrap();
+        let altered: Vec<u8> = signed.iter().enumerate().map(|(i, octet)| octet ^ u8::from(i == at)).collect();
+        assert!(matches!(verify_attached(&altered, Sha1Policy::Refuse), Err(SignatureError::DigestDiffers)));
+        let detached = detached(Engine::AwsLc, NOW);
+        assert!(matches!(verify_attached(&detached, Sha1Policy::Refuse), Err(SignatureError::NoContent)));
+        assert!(matches!(verify(&signed, &content(), Sha1Policy::Refuse), Err(SignatureError::NotDetached)));
     }
 
     #[test]

@@ -1,18 +1,24 @@
-//! Verifies a detached CMS signature over exact octets (§2.2.2; RFC 5652 §5.4, §5.6).
+//! Verifies a CMS signature over exact octets, detached (§2.2.2) or with its content inside (§4.5; RFC 5652 §5.4, §5.6).
 //!
 //! Decided here: the structure is one that certified mail allows, and the signer's key made this signature over these
 //! octets. Left to others: whether the certificate leads to a CA (`path.rs`) and whose it is (the providers directory).
 //! Each reason to refuse is a variant of [`SignatureError`]. Pure: the same octets always give the same answer.
 
-use const_oid::db::rfc5911::{ID_CONTENT_TYPE, ID_DATA, ID_MESSAGE_DIGEST};
+use const_oid::db::rfc5911::{ID_CONTENT_TYPE, ID_DATA, ID_MESSAGE_DIGEST, ID_SIGNING_TIME};
+use der::Decode;
 use rsa::traits::PublicKeyParts;
+use x509_cert::time::Time;
 
 use super::algorithm::{AlgorithmError, DigestAlgorithm, Scheme};
 use super::certificate::{CertificateError, SignerCertificate};
 use super::cms::{CmsError, Oid, SignedAttributes, SignedData, SignerIdentifier, SignerInfo};
+use crate::model::TemporalReference;
 
 /// The largest signature that is read: certificates and even revocation lists inside stay far below.
 const LARGEST_SIGNATURE: usize = 1024 * 1024;
+
+/// The largest file that is read with its signature around it: some thirty times the national directory.
+const LARGEST_SIGNED_FILE: usize = 64 * 1024 * 1024;
 
 /// The most certificates in a signature: each costs work, here and in building the path.
 const MOST_CERTIFICATES: usize = 32;
@@ -36,17 +42,30 @@ pub struct VerifiedSignature {
     pub digest: DigestAlgorithm,
 }
 
+/// Content that came inside its signature, and what the signature says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedContent {
+    pub content: Vec<u8>,
+    pub signature: VerifiedSignature,
+    /// When the signer says that he signed; none if he does not say (RFC 5652 §11.3).
+    pub signed_at: Option<TemporalReference>,
+}
+
 /// Why octets are not validly signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignatureError {
     #[error("the signature has {0} octets, more than {LARGEST_SIGNATURE}")]
     TooLarge(usize),
+    #[error("the signed file has {0} octets, more than {LARGEST_SIGNED_FILE}")]
+    FileTooLarge(usize),
     #[error("the signature is not readable")]
     Malformed(#[from] CmsError),
     #[error("the signed content is of type {0}, not data")]
     ContentType(String),
     #[error("the signature carries its content, it is not detached")]
     NotDetached,
+    #[error("the signature is detached, it does not carry its content")]
+    NoContent,
     #[error("the signature has {0} signers, not one")]
     SignerCount(usize),
     #[error("the signature has {0} certificates, more than {MOST_CERTIFICATES}")]
@@ -77,16 +96,33 @@ pub fn verify(p7s: &[u8], signed: &[u8], sha1: Sha1Policy) -> Result<VerifiedSig
         return Err(SignatureError::TooLarge(p7s.len()));
     }
     let data = SignedData::read(p7s)?;
+    if data.content.is_some() {
+        return Err(SignatureError::NotDetached);
+    }
+    check(&data, signed, sha1)
+}
+
+/// Verifies the one signature in a `.p7m` (DER or BER) over the content inside it.
+pub fn verify_attached(p7m: &[u8], sha1: Sha1Policy) -> Result<SignedContent, SignatureError> {
+    if p7m.len() > LARGEST_SIGNED_FILE {
+        return Err(SignatureError::FileTooLarge(p7m.len()));
+    }
+    let data = SignedData::read(p7m)?;
+    let content = data.content_octets()?.ok_or(SignatureError::NoContent)?;
+    let signature = check(&data, &content, sha1)?;
+    let attributes = data.signers.first().and_then(|signer| signer.signed_attributes.as_ref());
+    let signed_at = attributes.map(signing_time).transpose()?.flatten();
+    Ok(SignedContent { content: content.into_owned(), signature, signed_at })
+}
+
+fn check(data: &SignedData<'_>, signed: &[u8], sha1: Sha1Policy) -> Result<VerifiedSignature, SignatureError> {
     if !data.content_type.is(ID_DATA) {
         return Err(SignatureError::ContentType(data.content_type.to_string()));
-    }
-    if !data.is_detached {
-        return Err(SignatureError::NotDetached);
     }
     let [info] = data.signers.as_slice() else {
         return Err(SignatureError::SignerCount(data.signers.len()));
     };
-    let (signer, intermediates) = split_certificates(&data, &info.identifier)?;
+    let (signer, intermediates) = split_certificates(data, &info.identifier)?;
     let scheme = Scheme::of(&info.digest_algorithm, &info.signature_algorithm)?;
     if scheme.digest == DigestAlgorithm::Sha1 && sha1 == Sha1Policy::Refuse {
         return Err(SignatureError::Sha1);
@@ -159,6 +195,17 @@ fn check_attributes(attributes: &SignedAttributes<'_>, content_digest: &[u8]) ->
         return Err(SignatureError::DigestDiffers);
     }
     Ok(())
+}
+
+/// When the signer says that he signed (RFC 5652 §11.3).
+fn signing_time(attributes: &SignedAttributes<'_>) -> Result<Option<TemporalReference>, SignatureError> {
+    if !attributes.has(ID_SIGNING_TIME) {
+        return Ok(None);
+    }
+    let readable = attributes.only_value(ID_SIGNING_TIME).and_then(|value| value.exact().ok());
+    let time = readable.and_then(|der| Time::from_der(&der).ok());
+    let seconds = time.and_then(|time| i64::try_from(time.to_unix_duration().as_secs()).ok());
+    seconds.map(TemporalReference::from_unix).map(Some).ok_or(SignatureError::Attribute("signingTime"))
 }
 
 #[cfg(test)]

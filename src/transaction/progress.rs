@@ -49,7 +49,15 @@ pub fn told(entry: &Entry) -> Vec<(Address, Progress)> {
         | EventKind::Copy
         | EventKind::Duplicate
         | EventKind::LateFailure
-        | EventKind::Anomaly => return Vec::new(),
+        | EventKind::Anomaly
+        | EventKind::Refusal
+        | EventKind::Forward
+        | EventKind::Seal
+        | EventKind::Stamp
+        | EventKind::Purge
+        | EventKind::Hold
+        | EventKind::Release
+        | EventKind::Reproduction => return Vec::new(),
     };
     recipient(entry).map(|recipient| (recipient, progress)).into_iter().collect()
 }
@@ -106,6 +114,7 @@ mod tests {
             subject: None,
             notification: None,
             provider: None,
+            issuer: None,
             details: None,
             slot: None,
         }

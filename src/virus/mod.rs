@@ -6,12 +6,6 @@
 
 use std::fmt;
 
-use jiff::ToSpan;
-use jiff::civil::Date;
-
-/// §2.2.4
-const RETENTION_MONTHS: i32 = 30;
-
 /// Names of scanners are short; what is longer could break a line of a notice.
 const LONGEST_NAME: usize = 120;
 
@@ -64,14 +58,6 @@ impl Place {
     }
 }
 
-/// Whether a message stored on a day has been kept for the whole time that §2.2.4 asks for.
-///
-/// It is kept on the last day too; where the month is shorter its last day counts.
-pub fn is_past_retention(stored: Date, today: Date) -> bool {
-    // A day that no calendar here can show is not past.
-    stored.checked_add(RETENTION_MONTHS.months()).is_ok_and(|last| today > last)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,21 +68,5 @@ mod tests {
         assert_eq!(VirusName::new(" a\r\nX-Evil: b\u{e8}\0").as_str(), "a??X-Evil: b??");
         assert_eq!(VirusName::new("").as_str(), "virus");
         assert_eq!(VirusName::new(&"x".repeat(5000)).as_str().len(), LONGEST_NAME);
-    }
-
-    #[test]
-    fn thirty_months_are_kept_to_the_day() {
-        let day = |text: &str| text.parse::<Date>().unwrap();
-        for (stored, last, past) in [
-            ("2024-01-15", "2026-07-15", "2026-07-16"),
-            ("2024-02-29", "2026-08-29", "2026-08-30"),
-            // 31 August and 30 months: the last day of February.
-            ("2026-08-31", "2029-02-28", "2029-03-01"),
-        ] {
-            assert!(!is_past_retention(day(stored), day(stored)), "{stored}");
-            assert!(!is_past_retention(day(stored), day(last)), "{stored}");
-            assert!(is_past_retention(day(stored), day(past)), "{stored}");
-        }
-        assert!(!is_past_retention(Date::MAX, Date::MAX));
     }
 }

@@ -1,7 +1,7 @@
 //! One provider's pec-milter: its configuration file and its process.
 //!
 //! It runs as `nobody` with the group of Postfix, so it can neither read other services' files nor the mailboxes.
-//! It is ready when its four sockets accept; when it ends before, the error holds what it said.
+//! It is ready when its five sockets accept; when it ends before, the error holds what it said.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,12 +20,31 @@ use crate::network;
 use crate::pki::Identity;
 use crate::process::{account, group};
 use crate::timeline::{self, Event};
+use crate::token::Token;
 use crate::wait::{PATIENCE, wait_until};
 
 /// The unprivileged account it runs as.
 const ACCOUNT: &str = "nobody";
+/// Of a PKCS#12 file.
+pub(crate) const PASSPHRASE: &str = "segreto\n";
+/// The label of the first key in a token.
+pub(crate) const TOKEN_KEY: &str = "firma";
 /// Its group: that of Postfix, whose sockets it shares.
 const GROUP: &str = "postfix";
+
+/// Where a provider has its signing key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyForm {
+    /// Two PEM files, and the default engine.
+    #[default]
+    Pem,
+    /// The same with the engine `rsa`.
+    Rust,
+    /// One PKCS#12 file.
+    Pkcs12,
+    /// A token, in which it was made.
+    Token,
+}
 
 /// What a provider is besides its mail host.
 #[derive(Debug, Clone)]
@@ -35,8 +54,14 @@ pub struct Provider {
     pub sending_address: String,
     /// Where take-charges come (directory attribute `mailReceipt`).
     pub service_mailbox: String,
+    /// In a token there is no file of the key.
     pub identity: Identity,
+    pub key_form: KeyForm,
+    /// The token with its key, or for the next one.
+    pub token: Option<Token>,
     pub ca: PathBuf,
+    /// The lines of `[trust]` besides the CA.
+    pub trust: String,
     pub ldif: PathBuf,
 }
 
@@ -47,35 +72,41 @@ pub struct Daemon {
     state: PathBuf,
     log: PathBuf,
     pid_file: PathBuf,
-    sockets: [PathBuf; 4],
+    sockets: [PathBuf; 5],
+    /// What it and its commands have in their environment besides.
+    environment: Vec<(String, String)>,
     process: Mutex<Option<Child>>,
 }
 
 impl Daemon {
-    /// Writes the configuration and gives the daemon what it may touch. `extra` is TOML that is appended.
-    pub fn configure(site: &Site, provider: &Provider, program: &Path, extra: &str) -> Result<Self> {
-        let (user, group) = (account(ACCOUNT)?.uid.as_raw(), group(GROUP)?.gid.as_raw());
+    /// Writes the configuration and gives the daemon what it may touch. `directory` are the keys of that section where
+    /// it is not the file that all read; `extra` is TOML that is appended.
+    pub fn configure(
+        site: &Site,
+        provider: &Provider,
+        program: &Path,
+        directory: Option<&str>,
+        extra: &str,
+    ) -> Result<Self> {
+        let (user, group) = owner()?;
         let sockets = site.spool().join("pec-milter");
         let state = site.folder.join("pec");
-        for (folder, mode) in [(&sockets, 0o750), (&state, 0o700)] {
+        for (folder, mode) in [(&sockets, 0o750), (&state, 0o700), (&site.folder.join("crl"), 0o700)] {
             fs::create_dir_all(folder)?;
             fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
             chown(folder, Some(user), Some(group))?;
         }
-        let key = state.join("provider.key");
-        fs::copy(&provider.identity.key, &key)?;
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o400))?;
-        chown(&key, Some(user), Some(group))?;
-
+        let key = key_settings(provider, &state)?;
         let configuration = site.folder.join("pec-milter.toml");
-        fs::write(&configuration, [settings(site, provider, &key, &sockets), extra.to_owned()].join("\n"))?;
+        fs::write(&configuration, [settings(site, provider, directory, &key, &sockets), extra.to_owned()].join("\n"))?;
         Ok(Daemon {
+            environment: provider.token.iter().flat_map(Token::environment).collect(),
             program: program.to_owned(),
             configuration,
             state,
             log: site.folder.join("pec-milter.log"),
             pid_file: site.folder.join("pec-milter.pid"),
-            sockets: ["access", "incoming", "bounces", "lmtp"].map(|name| sockets.join(name)),
+            sockets: ["access", "incoming", "bounces", "lmtp", "tls-policy"].map(|name| sockets.join(name)),
             process: Mutex::new(None),
         })
     }
@@ -91,6 +122,7 @@ impl Daemon {
         let child = Command::new(&self.program)
             .args(["run", "--config"])
             .arg(&self.configuration)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(environment.iter().copied())
             .current_dir("/")
             .stdin(Stdio::null())
@@ -184,21 +216,51 @@ impl Daemon {
 
     /// One of its other commands, as an administrator runs it: whether it said yes, standard output and error.
     pub fn command(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        let (code, said) = self.command_with(arguments, &[])?;
+        Ok((code == Some(0), said))
+    }
+
+    /// The same with these environment variables besides: its exit code, none where it died, and what it said.
+    pub fn command_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String)> {
         let output = Command::new(&self.program)
             .args(arguments)
             .arg("--config")
             .arg(&self.configuration)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .current_dir("/")
             .output()
             .with_context(|| format!("cannot run {}", self.program.display()))?;
         let said = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+        Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// The timeline of the transactions that a message identifier names, ours or the client's.
     pub fn timeline(&self, msgid: &str) -> Result<Vec<Event>> {
         timeline::read(&self.command(&["log", "show", msgid])?.1)
+    }
+
+    /// Copies a secret to where only pec-milter reads it.
+    pub fn keep_secret(&self, from: &Path) -> Result<PathBuf> {
+        keep_secret(from, &self.state)
+    }
+
+    /// Replaces a part of the configuration, which must be there.
+    pub fn reconfigure(&self, from: &str, to: &str) -> Result<()> {
+        let text = fs::read_to_string(&self.configuration)?;
+        ensure!(text.contains(from), "{from:?} is not in the configuration:\n{text}");
+        fs::write(&self.configuration, text.replacen(from, to, 1)).map_err(Into::into)
+    }
+
+    /// What it said after this many octets of its log.
+    pub fn log_after(&self, octets: usize) -> String {
+        self.log().get(octets..).unwrap_or_default().to_owned()
+    }
+
+    /// Where the seals of the event log lie.
+    pub fn seals(&self) -> PathBuf {
+        self.state.join("seals")
     }
 
     /// Where the event log lies.
@@ -235,7 +297,45 @@ impl Daemon {
     }
 }
 
-fn settings(site: &Site, provider: &Provider, key: &Path, sockets: &Path) -> String {
+/// The account it runs as, user and group.
+pub(crate) fn owner() -> Result<(u32, u32)> {
+    Ok((account(ACCOUNT)?.uid.as_raw(), group(GROUP)?.gid.as_raw()))
+}
+
+/// Copies a secret to where only pec-milter reads it.
+fn keep_secret(from: &Path, folder: &Path) -> Result<PathBuf> {
+    let (user, group) = owner()?;
+    let kept = folder.join(from.file_name().context("no file name")?);
+    fs::copy(from, &kept)?;
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o400))?;
+    chown(&kept, Some(user), Some(group))?;
+    Ok(kept)
+}
+
+/// The lines of `[key]`.
+fn key_settings(provider: &Provider, state: &Path) -> Result<String> {
+    let Identity { key, chain, .. } = &provider.identity;
+    let pem = |engine: &str| -> Result<String> {
+        let key = keep_secret(key, state)?;
+        Ok(format!("private_key = {key:?}\ncertificate = {chain:?}\n{engine}"))
+    };
+    match (provider.key_form, &provider.token) {
+        (KeyForm::Pem, _) => pem(""),
+        (KeyForm::Rust, _) => pem("engine = \"rsa\"\n"),
+        (KeyForm::Pkcs12, _) => {
+            let [archive, passphrase] = ["p12", "pass"].map(|extension| key.with_extension(extension));
+            fs::write(&passphrase, PASSPHRASE)?;
+            let [archive, passphrase] = [keep_secret(&archive, state)?, keep_secret(&passphrase, state)?];
+            Ok(format!("pkcs12 = {archive:?}\npassphrase_file = {passphrase:?}\n"))
+        }
+        (KeyForm::Token, token) => Ok(token.as_ref().context("no token")?.settings(TOKEN_KEY, chain)),
+    }
+}
+
+fn settings(site: &Site, provider: &Provider, directory: Option<&str>, key: &str, sockets: &Path) -> String {
+    let local = format!("ldif = {:?}", provider.ldif);
+    let store = format!("store = \"{}/directory\"\n", site.folder.join("pec").display());
+    let directory = directory.map_or(local, |keys| [keys, &store].concat());
     format!(
         "[provider]
 name = {name:?}
@@ -244,20 +344,20 @@ service_mailbox = {service_mailbox:?}
 mail_domains = [{domain:?}]
 
 [key]
-private_key = {key:?}
-certificate = {certificate:?}
-
+{key}
 [trust]
 ca_file = {ca:?}
-
+crl_store = \"{folder}/crl\"
+{trust}
 [directory]
-ldif = {ldif:?}
+{directory}
 
 [listen]
 access = \"unix:{sockets}/access\"
 incoming = \"unix:{sockets}/incoming\"
 bounces = \"unix:{sockets}/bounces\"
 lmtp = \"unix:{sockets}/lmtp\"
+tls_policy = \"unix:{sockets}/tls-policy\"
 socket_group = \"postfix\"
 
 [postfix]
@@ -268,6 +368,7 @@ lmtp = \"unix:{folder}/run/lmtp\"
 
 [log]
 database = \"{folder}/pec/log.sqlite\"
+seals = \"{folder}/pec/seals\"
 
 [virus]
 store = \"{folder}/pec/virus\"
@@ -276,9 +377,8 @@ store = \"{folder}/pec/virus\"
         sending_address = provider.sending_address,
         service_mailbox = provider.service_mailbox,
         domain = site.domain,
-        certificate = provider.identity.chain,
         ca = provider.ca,
-        ldif = provider.ldif,
+        trust = provider.trust,
         sockets = sockets.display(),
         address = site.address,
         inject = network::INJECT,

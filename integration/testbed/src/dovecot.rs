@@ -4,7 +4,7 @@
 //! host's values move the shipped ports without touching the shipped file.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -34,7 +34,11 @@ impl Dovecot {
         let mailboxes = site.folder.join("mail");
         fs::create_dir_all(&mailboxes)?;
         std::os::unix::fs::chown(&mailboxes, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
-        fs::write(&configuration, [site_values(site, owner.uid.as_raw()), extra.to_owned()].join("\n"))?;
+        let lines: String = site.certified_users.iter().map(|user| format!("{user}:::::::nopassword=y\n")).collect();
+        fs::write(site.folder.join("certificates"), lines)?;
+        let certificates =
+            site.users_ca.as_deref().map(|ca| user_certificates(site, ca)).transpose()?.unwrap_or_default();
+        fs::write(&configuration, [site_values(site, owner.uid.as_raw()), certificates, extra.to_owned()].join("\n"))?;
         let pid_file = site.folder.join("run/master.pid");
         Ok(Dovecot { configuration, pid_file, start_log: site.folder.join("dovecot-start.log") })
     }
@@ -52,6 +56,21 @@ impl Dovecot {
         let master = running(&self.pid_file).context("Dovecot does not run")?;
         kill(master, signal).with_context(|| format!("cannot send {signal} to Dovecot"))
     }
+}
+
+/// The lines of `dovecot-conf/site.conf` for login by certificate, which an administrator uncomments.
+fn user_certificates(site: &Site, ca: &Path) -> Result<String> {
+    let shipped = fs::read_to_string(repository().join("dovecot-conf/site.conf"))?;
+    let (_, block) = shipped.split_once("# Login by certificate").context("site.conf has no login by certificate")?;
+    let (block, _) = block.split_once("\n\n").context("the login by certificate does not end")?;
+    let lines = block
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| !line.starts_with(' ') || line.starts_with("  "));
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    Ok(lines
+        .replace("/etc/dovecot/users-ca.pem", &ca.display().to_string())
+        .replace("/etc/dovecot/certificates", &site.folder.join("certificates").display().to_string()))
 }
 
 /// What `dovecot-conf/site.conf` leaves to the administrator, and what a machine with several Dovecots needs.

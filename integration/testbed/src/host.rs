@@ -7,13 +7,13 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::clamd::Clamd;
 use crate::daemon::{Daemon, Provider};
 use crate::dovecot::Dovecot;
-use crate::mailbox;
+use crate::mailbox::{self, Credentials};
 use crate::network;
 use crate::pki::Identity;
 use crate::postfix::Postfix;
@@ -38,6 +38,10 @@ pub struct Site {
     pub tls: Identity,
     /// The CA of all TLS certificates.
     pub tls_root: PathBuf,
+    /// The CA of the users' certificates, where there are any.
+    pub users_ca: Option<PathBuf>,
+    /// The users who may read their mailbox by certificate.
+    pub certified_users: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +101,13 @@ impl Host {
         self.daemon.as_ref().with_context(|| format!("{} is not a provider", self.site.domain))
     }
 
+    /// A command of the provider's pec-milter that must say yes; what it said.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let (is_yes, said) = self.daemon()?.command(arguments)?;
+        ensure!(is_yes, "{arguments:?} at {}: {said}", self.site.domain);
+        Ok(said)
+    }
+
     /// The provider's virus scanner.
     pub fn clamd(&self) -> Result<&Clamd> {
         self.clamd.as_ref().with_context(|| format!("{} has no virus scanner", self.site.domain))
@@ -128,14 +139,23 @@ impl Host {
 
     /// Reads an inbox over IMAPS with any user name and password.
     pub fn fetch_as(&self, login: Login) -> Result<Vec<Vec<u8>>> {
-        mailbox::imap(self.site.socket(network::IMAPS), &self.site.hostname(), &self.site.tls_root, login)
+        self.fetch_with(Credentials::Password(login))
+    }
+
+    /// Reads an inbox over IMAPS.
+    pub fn fetch_with(&self, credentials: Credentials) -> Result<Vec<Vec<u8>>> {
+        mailbox::imap(self.site.socket(network::IMAPS), &self.site.hostname(), &self.site.tls_root, credentials)
     }
 
     /// All messages of the user's inbox, read over POP3S.
     pub fn fetch_pop3(&self, user: &str) -> Result<Vec<Vec<u8>>> {
         let user = self.user(user)?;
-        let login = (user.address.as_str(), user.password.as_str());
-        mailbox::pop3(self.site.socket(network::POP3S), &self.site.hostname(), &self.site.tls_root, login)
+        self.fetch_pop3_with(Credentials::Password((&user.address, &user.password)))
+    }
+
+    /// Reads an inbox over POP3S.
+    pub fn fetch_pop3_with(&self, credentials: Credentials) -> Result<Vec<Vec<u8>>> {
+        mailbox::pop3(self.site.socket(network::POP3S), &self.site.hostname(), &self.site.tls_root, credentials)
     }
 
     /// Waits until the user's inbox holds at least this many messages.
@@ -159,7 +179,13 @@ impl Host {
 
     /// An SMTP session for a dialogue of the test's own, in TLS where the port offers it.
     pub fn smtp(&self, port: Port) -> Result<Smtp> {
-        Smtp::open(self.site.socket(port.number()), port, &self.site.hostname(), &self.site.tls_root)
+        Smtp::open(self.site.socket(port.number()), port, &self.site.hostname(), &self.site.tls_root, None)
+    }
+
+    /// An SMTP session in TLS whose client shows a certificate.
+    pub fn smtp_as(&self, port: Port, identity: &Identity) -> Result<Smtp> {
+        let (address, hostname) = (self.site.socket(port.number()), self.site.hostname());
+        Smtp::open(address, port, &hostname, &self.site.tls_root, Some(identity))
     }
 
     /// An SMTP session that does not start TLS.
@@ -192,6 +218,17 @@ impl Host {
         self.postfix.flush()
     }
 
+    /// Puts every queued message on hold: Postfix leaves it alone, and takes and delivers what comes later.
+    pub fn hold_queue(&self) -> Result<()> {
+        self.postfix.hold()
+    }
+
+    /// Ends the hold and tries all of it now.
+    pub fn release_queue(&self) -> Result<()> {
+        self.postfix.release()?;
+        self.postfix.flush()
+    }
+
     /// Sends a message with `sendmail`, past every port.
     pub fn sendmail(&self, from: &str, to: &[&str], message: &[u8]) -> Result<()> {
         self.postfix.sendmail(from, to, message)
@@ -200,6 +237,11 @@ impl Host {
     pub fn start_postfix(&self) -> Result<()> {
         self.postfix.start()?;
         self.wait_for_ports(&[network::SMTP, network::SUBMISSION, network::SUBMISSIONS, network::INJECT])
+    }
+
+    /// Changes lines of main.cf while Postfix runs.
+    pub fn set_postfix(&self, lines: &str) -> Result<()> {
+        self.postfix.set(lines)
     }
 
     pub fn stop_postfix(&self) -> Result<()> {
@@ -217,6 +259,16 @@ impl Host {
         let outcome = act();
         self.postfix.restore(removed)?;
         self.wait_for_ports(&[port.number()])?;
+        outcome
+    }
+
+    /// Does something while Postfix does not find the hop; the milters answer.
+    pub fn with_hop_away<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let socket = self.site.spool().join("pec-milter/lmtp");
+        let aside = socket.with_extension("aside");
+        fs::rename(&socket, &aside)?;
+        let outcome = act();
+        fs::rename(&aside, &socket)?;
         outcome
     }
 

@@ -9,32 +9,42 @@
 
 pub mod clamd;
 mod daemon;
+pub mod disk;
 mod dovecot;
+pub mod faketime;
 pub mod foreign;
 mod host;
 mod judgement;
+mod key_stock;
 pub mod ldif;
 pub mod mailbox;
+pub mod metrics;
 mod network;
 pub mod pki;
 mod postfix;
 mod process;
+pub mod publisher;
 mod received;
 pub mod referee;
+pub mod sample;
 mod scratch;
 pub mod smtp;
 mod testbed;
 pub mod timeline;
+pub mod token;
+pub mod tsa;
 mod wait;
+mod web;
 mod wire;
 
-pub use daemon::Daemon;
+pub use daemon::{Daemon, KeyForm};
 pub use host::{Host, Site, User};
 pub use received::Received;
 pub use smtp::{Dialogue, Port};
-pub use testbed::{Plan, Testbed};
+pub use testbed::{Plan, Testbed, USERS_CA};
 pub use timeline::Event;
 pub use wait::{PATIENCE, wait_until};
+pub use web::Web;
 
 use std::path::{Path, PathBuf};
 

@@ -6,15 +6,43 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
+use crate::pki::Identity;
 use crate::smtp::Login;
 use crate::wire::Wire;
 
+/// How a client says who it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Credentials<'a> {
+    Password(Login<'a>),
+    /// By its TLS certificate (SASL EXTERNAL); the name it wants to be may be empty.
+    Certificate(&'a Identity, &'a str),
+    /// A password in a connection in which it showed a certificate.
+    Both(&'a Identity, Login<'a>),
+}
+
+impl<'a> Credentials<'a> {
+    fn identity(self) -> Option<&'a Identity> {
+        match self {
+            Credentials::Password(_) => None,
+            Credentials::Certificate(identity, _) | Credentials::Both(identity, _) => Some(identity),
+        }
+    }
+}
+
 /// All messages of the inbox, in order of arrival.
-pub fn imap(address: SocketAddr, hostname: &str, ca: &Path, login: Login) -> Result<Vec<Vec<u8>>> {
-    let mut wire = open(address, hostname, ca)?;
-    let (user, password) = login;
-    imap_command(&mut wire, &format!("LOGIN {} {}", quoted(user), quoted(password)))?;
+pub fn imap(address: SocketAddr, hostname: &str, ca: &Path, credentials: Credentials) -> Result<Vec<Vec<u8>>> {
+    let mut wire = open(address, hostname, ca, credentials.identity())?;
+    match credentials {
+        Credentials::Password((user, password)) | Credentials::Both(_, (user, password)) => {
+            imap_command(&mut wire, &format!("LOGIN {} {}", quoted(user), quoted(password)))?
+        }
+        Credentials::Certificate(_, name) => {
+            imap_command(&mut wire, &format!("AUTHENTICATE EXTERNAL {}", external(name)))?
+        }
+    };
     imap_command(&mut wire, "EXAMINE INBOX")?;
     let messages = imap_command(&mut wire, "UID FETCH 1:* (BODY.PEEK[])")?;
     imap_command(&mut wire, "LOGOUT")?;
@@ -22,11 +50,15 @@ pub fn imap(address: SocketAddr, hostname: &str, ca: &Path, login: Login) -> Res
 }
 
 /// All messages of the inbox, in order of arrival.
-pub fn pop3(address: SocketAddr, hostname: &str, ca: &Path, login: Login) -> Result<Vec<Vec<u8>>> {
-    let mut wire = open(address, hostname, ca)?;
-    let (user, password) = login;
-    pop3_command(&mut wire, &format!("USER {user}"))?;
-    pop3_command(&mut wire, &format!("PASS {password}"))?;
+pub fn pop3(address: SocketAddr, hostname: &str, ca: &Path, credentials: Credentials) -> Result<Vec<Vec<u8>>> {
+    let mut wire = open(address, hostname, ca, credentials.identity())?;
+    match credentials {
+        Credentials::Password((user, password)) | Credentials::Both(_, (user, password)) => {
+            pop3_command(&mut wire, &format!("USER {user}"))?;
+            pop3_command(&mut wire, &format!("PASS {password}"))?
+        }
+        Credentials::Certificate(_, name) => pop3_command(&mut wire, &format!("AUTH EXTERNAL {}", external(name)))?,
+    };
     let status = pop3_command(&mut wire, "STAT")?;
     let count: usize = status.split(' ').nth(1).and_then(|word| word.parse().ok()).context("STAT gave no number")?;
     let mut messages = Vec::with_capacity(count);
@@ -38,9 +70,9 @@ pub fn pop3(address: SocketAddr, hostname: &str, ca: &Path, login: Login) -> Res
     Ok(messages)
 }
 
-fn open(address: SocketAddr, hostname: &str, ca: &Path) -> Result<Wire> {
+fn open(address: SocketAddr, hostname: &str, ca: &Path, identity: Option<&Identity>) -> Result<Wire> {
     let mut wire = Wire::connect(address)?;
-    wire.start_tls(hostname, ca)?;
+    wire.start_tls(hostname, ca, identity)?;
     wire.line().context("no greeting")?;
     Ok(wire)
 }
@@ -62,6 +94,11 @@ fn imap_command(wire: &mut Wire, command: &str) -> Result<Vec<Vec<u8>>> {
             literals.push(wire.bytes(length)?);
         }
     }
+}
+
+/// The initial response of SASL EXTERNAL (RFC 4422 appendix A); `=` is the empty one.
+fn external(name: &str) -> String {
+    if name.is_empty() { "=".to_owned() } else { STANDARD.encode(name) }
 }
 
 fn quoted(text: &str) -> String {

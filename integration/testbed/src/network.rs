@@ -12,6 +12,10 @@ pub const SMTP: u16 = 2525;
 pub const SUBMISSIONS: u16 = 2465;
 pub const SUBMISSION: u16 = 2587;
 pub const INJECT: u16 = 10025;
+/// The web server of the CAs.
+pub const WEB: u16 = 2580;
+/// The time stamping authority.
+pub const TSA: u16 = 2318;
 pub const IMAPS: u16 = 2993;
 pub const POP3S: u16 = 2995;
 /// The ports that RFC 3501 and RFC 1939 give to connections without TLS, moved like the others.

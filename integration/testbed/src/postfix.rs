@@ -44,6 +44,13 @@ impl Postfix {
             fs::create_dir_all(folder)?;
         }
         std::os::unix::fs::chown(&data, Some(account("postfix")?.uid.as_raw()), None)?;
+        let hosts: String = neighbours
+            .iter()
+            .map(|other| format!("{} {} {}\n", other.address, other.domain, other.hostname()))
+            .collect();
+        fs::create_dir_all(site.spool().join("etc"))?;
+        fs::write(site.spool().join("etc/hosts"), hosts)?;
+        fs::write(site.spool().join("etc/nsswitch.conf"), "hosts: files\n")?;
 
         let shipped = repository().join("postfix-conf");
         let read = |path: PathBuf| fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));
@@ -58,11 +65,15 @@ impl Postfix {
             start_log: site.folder.join("postfix-start.log"),
         };
         postfix.postconf("-MX", &["smtp/inet".to_owned(), "pickup/unix".to_owned()])?;
+        // A file that a delivery agent still had open goes back to the incoming queue, which an idle Postfix looks into only
+        // when it is woken.
+        postfix.postconf("-F", &["qmgr/unix/wakeup=2".to_owned()])?;
         fs::write(&master, [read(master.clone())?, read(shipped.join("master.cf"))?].join("\n"))?;
         if !site.certified {
             let milters = ["smtp", "submission", "submissions"].map(|name| format!("{name}/inet/smtpd_milters="));
             postfix.postconf("-P", &milters)?;
-            let without = ["virtual_transport=lmtp:unix:private/dovecot-lmtp", "non_smtpd_milters="];
+            let without =
+                ["virtual_transport=lmtp:unix:private/dovecot-lmtp", "non_smtpd_milters=", "smtp_tls_policy_maps="];
             postfix.postconf("-e", &without.map(str::to_owned))?;
         }
         // Not appended: Postfix warns of every name that stands there twice, and postlogd, which cannot log its own warnings
@@ -74,6 +85,12 @@ impl Postfix {
         postfix
             .postconf("-F", &PORTS.map(|(service, port)| format!("{service}/inet/service={}:{port}", site.address)))?;
         Ok(postfix)
+    }
+
+    /// Changes lines of main.cf, for processes that start from now on.
+    pub fn set(&self, lines: &str) -> Result<()> {
+        self.postconf("-e", &settings(lines))?;
+        self.reload()
     }
 
     pub fn start(&self) -> Result<()> {
@@ -106,6 +123,16 @@ impl Postfix {
     /// Tries every queued message again now.
     pub fn flush(&self) -> Result<()> {
         run(self.command("postqueue").arg("-f"), b"").map(drop)
+    }
+
+    /// Puts every queued message on hold, which no attempt touches.
+    pub fn hold(&self) -> Result<()> {
+        run(self.command("postsuper").args(["-h", "ALL"]), b"").map(drop)
+    }
+
+    /// Gives the messages on hold back to the queue.
+    pub fn release(&self) -> Result<()> {
+        run(self.command("postsuper").args(["-H", "ALL"]), b"").map(drop)
     }
 
     /// `sendmail`, the way in that passes no port.
@@ -142,13 +169,11 @@ fn settings(lines: &str) -> Vec<String> {
 
 /// What `postfix-conf/site.cf` leaves to the administrator, and what a machine with several Postfixes needs.
 fn site_values(site: &Site, neighbours: &[&Site]) -> String {
+    // By name, as MX records would tell: the chroot has a hosts file of its own.
     let routes: Vec<_> = neighbours
         .iter()
-        .map(|other| format!("{{ {} = smtp:[{}]:{} }}", other.domain, other.address, network::SMTP))
+        .map(|other| format!("{{ {domain} = smtp:{domain}:{} }}", network::SMTP, domain = other.domain))
         .collect();
-    let certified = neighbours.iter().filter(|other| site.certified && other.certified);
-    let policies: Vec<_> =
-        certified.map(|other| format!("{{ [{}]:{} = encrypt }}", other.address, network::SMTP)).collect();
     let inline = |entries: Vec<String>| {
         if entries.is_empty() { String::new() } else { format!("inline:{{ {} }}", entries.join(", ")) }
     };
@@ -160,7 +185,8 @@ smtpd_tls_chain_files = {key}, {certificate}
 smtp_tls_CAfile = {ca}
 site_transport_maps = {routes}
 site_disabled_mailboxes =
-smtp_tls_policy_maps = {policies}
+site_tls_policy =
+site_user_ca_file = {users_ca}
 
 queue_directory = {spool}
 data_directory = {folder}/data
@@ -187,7 +213,7 @@ maximal_backoff_time = 2s
         certificate = site.tls.certificate.display(),
         ca = site.tls_root.display(),
         routes = inline(routes),
-        policies = inline(policies),
+        users_ca = site.users_ca.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
         spool = site.spool().display(),
         folder = site.folder.display(),
         address = site.address,

@@ -14,8 +14,9 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Group, Pid, User};
 
-/// Names in `/proc/PID/comm` of the daemons that a testbed starts: Postfix, Dovecot, pec-milter and ClamAV.
-const DAEMONS: [&str; 4] = ["master", "dovecot", "pec-milter", "clamd"];
+/// Names in `/proc/PID/comm` of the daemons that a testbed starts: Postfix, Dovecot, pec-milter, ClamAV, nginx,
+/// OpenLDAP and Python.
+const DAEMONS: [&str; 7] = ["master", "dovecot", "pec-milter", "clamd", "nginx", "slapd", "python3"];
 
 /// How long a daemon may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);

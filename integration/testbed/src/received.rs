@@ -79,6 +79,13 @@ impl Received {
         Ok(())
     }
 
+    /// What a person reads: the text/plain part, decoded from quoted-printable and ISO-8859-1 (§4.3), in lines.
+    pub fn text(&self) -> Result<String> {
+        let part = Entity(&self.bytes).of_kind("text/plain").with_context(|| self.lacks("text/plain"))?;
+        let octets = quoted_printable(part.body()).with_context(|| self.lacks("quoted-printable text"))?;
+        Ok(octets.into_iter().map(char::from).collect::<String>().replace("\r\n", "\n"))
+    }
+
     /// daticert.xml.
     pub fn certification_data(&self) -> Result<String> {
         let encoded = self.attachment("daticert.xml").with_context(|| self.lacks("daticert.xml"))?;
@@ -133,6 +140,18 @@ fn with_pec_msgid(submitted: &[u8], id: &str) -> Vec<u8> {
     [&header[..begin], own.as_bytes(), &header[end..], body].concat()
 }
 
+/// RFC 2045 §6.7, as strictly as our own texts are written.
+fn quoted_printable(encoded: &[u8]) -> Option<Vec<u8>> {
+    let text = String::from_utf8(encoded.to_vec()).ok()?.replace("=\r\n", "");
+    let mut pieces = text.split('=');
+    let mut octets = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        octets.push(u8::from_str_radix(piece.get(..2)?, 16).ok()?);
+        octets.extend(piece.get(2..)?.bytes());
+    }
+    Some(octets)
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Entity<'a>(&'a [u8]);
 
@@ -178,6 +197,14 @@ impl<'a> Entity<'a> {
         marks.windows(2).map(part).collect()
     }
 
+    fn of_kind(self, kind: &str) -> Option<Entity<'a>> {
+        let own = self.fields("Content-Type").concat();
+        if own.split(';').next().is_some_and(|own| own.trim() == kind) {
+            return Some(self);
+        }
+        self.parts().into_iter().find_map(|part| part.of_kind(kind))
+    }
+
     fn named(self, file_name: &str) -> Option<Entity<'a>> {
         if self.parameter("Content-Type", "name").as_deref() == Some(file_name) {
             return Some(self);
@@ -202,6 +229,15 @@ mod tests {
         assert_eq!(message.original().unwrap(), b"A: 1\r\n\r\nx\r\n");
         assert!(message.signed_part().unwrap().ends_with(b"--m--\r\n"));
         assert_eq!(message.attachment("smime.p7s"), None);
+    }
+
+    #[test]
+    fn the_text_is_decoded() {
+        let text = "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: text/plain; charset=\"iso-8859-1\"\r\n\
+            Content-Transfer-Encoding: quoted-printable\r\n\r\n=E8 =3D stato=\r\n qui\r\n\r\n--m--\r\n";
+        let message = Received { mailbox: "anna@alfa.example".to_owned(), bytes: text.as_bytes().to_vec() };
+        assert_eq!(message.text().unwrap(), "\u{e8} = stato qui\n");
+        assert_eq!(quoted_printable(b"=E"), None);
     }
 
     #[test]

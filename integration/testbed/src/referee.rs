@@ -3,9 +3,13 @@
 //! pec-check is a separate program (`$PEC_CHECK`, or `../shared/pec-check/pec_check.py` beside the repository). Without
 //! it the first two remain, and one line says so. A finding is an answer; errors are programs that do not run.
 
+use std::collections::BTreeSet;
 use std::env;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
@@ -30,7 +34,7 @@ impl Referee {
         let beside = repository().parent().map(|folder| folder.join("shared/pec-check/pec_check.py"));
         let program = env::var_os("PEC_CHECK").map(PathBuf::from).or(beside).filter(|program| program.is_file());
         if program.is_none() {
-            eprintln!("pec-check is absent (PEC_CHECK): only openssl and xmllint check the messages");
+            say_once("pec-check is absent (PEC_CHECK): only openssl and xmllint check the messages");
         }
         program.map(|program| Referee { program })
     }
@@ -81,6 +85,17 @@ pub fn openssl_cms_verify(message: &Path, ca: &Path) -> Result<()> {
 pub fn xmllint_daticert(xml: &[u8]) -> Result<()> {
     let dtd = repository().join("testdata/daticert.dtd");
     run(Command::new("xmllint").args(["--noout", "--nonet", "--dtdvalid"]).arg(dtd).arg("-"), xml).map(drop)
+}
+
+/// Says on the standard error, which a test that passes does not hide, what it did not check; of each test once.
+pub fn say_once(words: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let test = thread::current().name().unwrap_or_default().to_owned();
+    let line = format!("{test}: {words}");
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(line.clone()) {
+        // Nobody can be told that the standard error is closed.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
 }
 
 fn findings(mut command: Command) -> Result<Vec<String>> {

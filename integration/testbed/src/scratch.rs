@@ -16,7 +16,16 @@ use signal_hook::iterator::Signals;
 use crate::process::end;
 
 /// Where a host's daemons write their process ids, relative to the host's folder.
-pub const PID_FILES: [&str; 4] = ["pec-milter.pid", "spool/pid/master.pid", "run/master.pid", "clamd.pid"];
+pub const PID_FILES: [&str; 8] = [
+    "pec-milter.pid",
+    "spool/pid/master.pid",
+    "run/master.pid",
+    "clamd.pid",
+    "nginx.pid",
+    "slapd.pid",
+    "web.pid",
+    "tsa.pid",
+];
 
 /// The folders that a signal must clean up.
 static LIVE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());

@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::network;
+use crate::pki::Identity;
 use crate::wire::Wire;
 
 /// A service of a host.
@@ -117,16 +118,22 @@ pub struct Smtp {
 }
 
 impl Smtp {
-    /// Connects, says EHLO, and starts TLS the way the port wants it.
-    pub fn open(address: SocketAddr, port: Port, hostname: &str, ca: &Path) -> Result<Self> {
+    /// Connects, says EHLO, and starts TLS the way the port wants it, with a client certificate if there is one.
+    pub fn open(
+        address: SocketAddr,
+        port: Port,
+        hostname: &str,
+        ca: &Path,
+        identity: Option<&Identity>,
+    ) -> Result<Self> {
         let mut smtp = Smtp { wire: Wire::connect(address)?, answers: Vec::new() };
         if port == Port::Submissions {
-            smtp.wire.start_tls(hostname, ca)?;
+            smtp.wire.start_tls(hostname, ca, identity)?;
         }
         smtp.answer("connect")?;
         let greeting = smtp.command("EHLO client.example")?;
         if greeting.text.lines().any(|line| line == "STARTTLS") && smtp.command("STARTTLS")?.is_positive() {
-            smtp.wire.start_tls(hostname, ca)?;
+            smtp.wire.start_tls(hostname, ca, identity)?;
             smtp.command("EHLO client.example")?;
         }
         Ok(smtp)

@@ -10,24 +10,31 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
 
 use crate::clamd::Clamd;
-use crate::daemon::{Daemon, Provider};
+use crate::daemon::{self, Daemon, KeyForm, Provider};
 use crate::dovecot::Dovecot;
 use crate::host::{Host, Site, User};
 use crate::ldif::{self, Record};
 use crate::network::Network;
-use crate::pki::{Pki, Request};
+use crate::pki::{Identity, Pki, Request};
 use crate::postfix::Postfix;
 use crate::scratch::Scratch;
+use crate::token::Token;
+use crate::tsa::Tsa;
+use crate::web::Web;
 
 /// The parts before the `@` of addresses that every provider has.
 const SENDING: &str = "posta-certificata";
 const SERVICE: &str = "ricevute";
+
+/// The CA of the users' certificates, by its common name.
+pub const USERS_CA: &str = "users-ca";
 
 /// Which hosts there are to be.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     program: PathBuf,
     hosts: Vec<Planned>,
+    has_web: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -38,14 +45,20 @@ struct Planned {
     postfix: String,
     dovecot: String,
     daemon: String,
+    trust: String,
+    key_form: KeyForm,
     /// Lines for its clamd, if it has one.
     clamd: Option<String>,
+    /// The keys of `[directory]` in place of the file that all read.
+    directory: Option<String>,
+    /// The users with a mailbox certificate, if the host takes certificates.
+    certified_users: Option<Vec<String>>,
 }
 
 impl Plan {
     /// `program` is the pec-milter that the providers run.
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Plan { program: program.into(), hosts: Vec::new() }
+        Plan { program: program.into(), hosts: Vec::new(), has_web: false }
     }
 
     /// A provider for the mail domain `NAME.example`, with these users besides its service mailboxes.
@@ -82,9 +95,42 @@ impl Plan {
         self
     }
 
+    /// Adds lines to `[trust]` of the pec-milter planned last.
+    pub fn with_trust(mut self, toml: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.trust.push_str(toml));
+        self
+    }
+
+    /// Publishes the revocation lists on a web server, which all certificates name; without it they are files, which all
+    /// configurations name.
+    pub fn with_web(mut self) -> Self {
+        self.has_web = true;
+        self
+    }
+
+    /// Has a provider, planned before, keep its key in this form.
+    pub fn with_key(mut self, name: &str, form: KeyForm) -> Self {
+        self.hosts.iter_mut().filter(|host| host.name == name).for_each(|host| host.key_form = form);
+        self
+    }
+
     /// Gives the provider planned last a virus scanner that knows the EICAR pattern; the lines end its clamd.conf.
     pub fn with_clamd(mut self, lines: &str) -> Self {
         self.hosts.iter_mut().last().into_iter().for_each(|host| host.clamd = Some(lines.to_owned()));
+        self
+    }
+
+    /// Gives the provider planned last its directory in another way: the keys of its section `[directory]`.
+    pub fn with_directory(mut self, keys: &str) -> Self {
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.directory = Some(keys.to_owned()));
+        self
+    }
+
+    /// Lets users of the host planned last identify themselves by certificates of [`USERS_CA`]; these read their mailboxes
+    /// so.
+    pub fn with_user_certificates(mut self, users: &[&str]) -> Self {
+        let users: Vec<_> = users.iter().map(|&user| user.to_owned()).collect();
+        self.hosts.iter_mut().last().into_iter().for_each(|host| host.certified_users = Some(users.clone()));
         self
     }
 
@@ -102,9 +148,21 @@ impl Plan {
     }
 
     fn host(mut self, name: &str, users: &[&str], certified: bool) -> Self {
-        let [postfix, dovecot, daemon] = [(); 3].map(|()| String::new());
+        let [postfix, dovecot, daemon, trust] = [(); 4].map(|()| String::new());
         let users = users.iter().map(|&user| user.to_owned()).collect();
-        self.hosts.push(Planned { name: name.to_owned(), users, certified, postfix, dovecot, daemon, clamd: None });
+        self.hosts.push(Planned {
+            name: name.to_owned(),
+            users,
+            certified,
+            postfix,
+            dovecot,
+            daemon,
+            trust,
+            key_form: KeyForm::default(),
+            clamd: None,
+            directory: None,
+            certified_users: None,
+        });
         self
     }
 }
@@ -115,10 +173,11 @@ pub struct Testbed {
     /// The providers directory that all providers read.
     pub ldif: PathBuf,
     hosts: Vec<Host>,
+    web: Option<Web>,
     // After the hosts, so that the folder is there while they are dropped; it ends their daemons.
     scratch: Scratch,
     // Last, so that nobody else gets the addresses while a daemon still listens on them.
-    _network: Network,
+    network: Network,
 }
 
 impl Testbed {
@@ -127,7 +186,18 @@ impl Testbed {
         let scratch = Scratch::new()?;
         let network = Network::reserve()?;
         let domains: Vec<_> = plan.hosts.iter().map(|host| domain(&host.name)).collect();
-        let pki = Pki::new(scratch.path().join("pki"), &domains.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let domains: Vec<_> = domains.iter().map(String::as_str).collect();
+        // Behind all hosts.
+        let web_address = network.host(200);
+        let origin = plan.has_web.then(|| Web::origin(web_address));
+        let pki = Pki::published_at(scratch.path().join("pki"), &domains, origin)?;
+        let web = plan.has_web.then(|| Web::new(web_address, &pki.published(), &scratch.path().join("web")));
+        let web = web.transpose()?;
+        web.iter().try_for_each(Web::start)?;
+
+        if plan.hosts.iter().any(|host| host.certified_users.is_some()) {
+            pki.authority(USERS_CA, None, &[])?;
+        }
 
         let sites = plan
             .hosts
@@ -136,15 +206,21 @@ impl Testbed {
             .map(|(host, index)| site(host, network.host(index), scratch.path(), &pki))
             .collect::<Result<Vec<_>>>()?;
         let ldif = scratch.path().join("providers.ldif");
+        let files = format!("crl_files = [{:?}, {:?}]\n", pki.list("root"), pki.list("provider-ca"));
+        let lists = if plan.has_web { String::new() } else { files };
+        let trust_of = |host: &Planned| [lists.as_str(), &host.trust].concat();
         let providers = sites
             .iter()
-            .map(|site| site.certified.then(|| provider(site, &pki, &ldif)).transpose())
+            .zip(&plan.hosts)
+            .map(|(site, planned)| {
+                site.certified.then(|| provider(site, planned.key_form, &pki, &ldif, trust_of(planned))).transpose()
+            })
             .collect::<Result<Vec<_>>>()?;
         let records: Vec<_> =
             sites.iter().zip(&providers).filter_map(|(site, of)| Some(record(site, of.as_ref()?))).collect();
         fs::write(&ldif, ldif::write(&records)?)?;
 
-        let mut testbed = Testbed { pki, ldif, hosts: Vec::new(), _network: network, scratch };
+        let mut testbed = Testbed { pki, ldif, hosts: Vec::new(), web, network, scratch };
         for ((planned, site), provider) in plan.hosts.iter().zip(&sites).zip(providers) {
             let neighbours: Vec<_> = sites.iter().filter(|other| other.domain != site.domain).collect();
             let postfix = Postfix::configure(site, &neighbours, &planned.postfix)?;
@@ -155,7 +231,7 @@ impl Testbed {
             let toml = [scanner, planned.daemon.clone()].concat();
             let daemon = provider
                 .as_ref()
-                .map(|provider| Daemon::configure(site, provider, &plan.program, &toml))
+                .map(|provider| Daemon::configure(site, provider, &plan.program, planned.directory.as_deref(), &toml))
                 .transpose()?;
             let host = Host::new(site.clone(), provider, daemon, postfix, dovecot, clamd);
             host.start().with_context(|| format!("{} does not start", site.domain))?;
@@ -168,6 +244,17 @@ impl Testbed {
     /// The host of the mail domain `NAME.example`.
     pub fn host(&self, name: &str) -> Result<&Host> {
         self.hosts.iter().find(|host| host.site.name == name).with_context(|| format!("no host {name}"))
+    }
+
+    /// The web server with the revocation lists.
+    pub fn web(&self) -> Result<&Web> {
+        self.web.as_ref().context("the plan has no web server")
+    }
+
+    /// A time stamping authority that is not started yet; each testbed has one at most.
+    pub fn tsa(&self, over_tls: bool) -> Result<Tsa> {
+        // Behind the web server.
+        Tsa::new(self.network.host(201), &self.scratch.path().join("tsa"), &self.pki, over_tls)
     }
 
     pub fn hosts(&self) -> &[Host] {
@@ -233,20 +320,38 @@ fn site(planned: &Planned, address: std::net::Ipv4Addr, scratch: &Path, pki: &Pk
         certified: planned.certified,
         tls: pki.server(&format!("mx.{domain}"), address)?,
         tls_root: pki.tls_root(),
+        users_ca: planned.certified_users.as_ref().map(|_| pki.certificate(USERS_CA)),
+        certified_users: planned.certified_users.iter().flatten().map(|name| format!("{name}@{domain}")).collect(),
         domain,
     })
 }
 
-fn provider(site: &Site, pki: &Pki, ldif: &Path) -> Result<Provider> {
+fn provider(site: &Site, key_form: KeyForm, pki: &Pki, ldif: &Path, trust: String) -> Result<Provider> {
     let mut initial = site.name.clone();
     if let Some(first) = initial.get_mut(..1) {
         first.make_ascii_uppercase();
     }
     let name = format!("{initial} PEC S.p.A.");
     let sending_address = format!("{SENDING}@{}", site.domain);
-    let identity = pki.issue(&Request::provider(&format!("{}-provider", site.name), &name, &sending_address))?;
+    let request = Request::provider(&format!("{}-provider", site.name), &name, &sending_address);
+    let (identity, token) = match key_form {
+        KeyForm::Pem | KeyForm::Rust => (pki.issue(&request)?, None),
+        KeyForm::Pkcs12 => {
+            let identity = pki.issue(&request)?;
+            pki.pkcs12(&identity, daemon::PASSPHRASE.trim_end())?;
+            (identity, None)
+        }
+        KeyForm::Token => {
+            let token = Token::make(&site.folder.join("token"), daemon::owner()?)?;
+            let (certificate, chain) = pki.certify(&request, &token.generate(daemon::TOKEN_KEY)?)?;
+            (Identity { key: PathBuf::new(), certificate, chain }, Some(token))
+        }
+    };
     Ok(Provider {
+        trust,
         sending_address,
+        key_form,
+        token,
         service_mailbox: format!("{SERVICE}@{}", site.domain),
         identity,
         ca: pki.root(),

@@ -7,8 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use openssl::ssl::{SslConnector, SslMethod, SslStream};
+use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslStream};
 
+use crate::pki::Identity;
 use crate::wait::PATIENCE;
 
 /// A connection to a mail server.
@@ -32,10 +33,14 @@ impl Wire {
         Ok(Wire { stream: Stream::Plain(stream), received: Vec::new() })
     }
 
-    /// Goes on in TLS with the server of this name.
-    pub fn start_tls(&mut self, hostname: &str, ca: &Path) -> Result<()> {
+    /// Goes on in TLS with the server of this name, and shows it a certificate if there is one.
+    pub fn start_tls(&mut self, hostname: &str, ca: &Path, identity: Option<&Identity>) -> Result<()> {
         let mut connector = SslConnector::builder(SslMethod::tls())?;
         connector.set_ca_file(ca).with_context(|| format!("cannot load {}", ca.display()))?;
+        if let Some(Identity { key, certificate, .. }) = identity {
+            connector.set_private_key_file(key, SslFiletype::PEM)?;
+            connector.set_certificate_chain_file(certificate)?;
+        }
         let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else {
             bail!("the connection is not in plain text");
         };

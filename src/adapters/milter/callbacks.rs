@@ -5,27 +5,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use indymilter::{
-    ActionError, Actions, Callbacks, Context, EomContext, NegotiateContext, ProtoOpts, SetErrorReply, SmtpReply, Status,
+    ActionError, Actions, Callbacks, Context, EomContext, Macros, NegotiateContext, ProtoOpts, SetErrorReply,
+    SmtpReply, Status,
 };
 use tracing::{error, info, warn};
 
+use super::answer::Answer;
 use super::conversation::{Conversation, Submitter, Untransferable, path};
 use super::{Milter, Role, apply};
-use crate::access_point::{DialogueRefusal, Login, check_recipient, check_sender};
+use crate::access_point::{DialogueRefusal, Session, check_recipient, check_sender};
 use crate::crash;
-use crate::message::defect::Defect;
+use crate::legal_log::Entry;
 use crate::message::header::Header;
-use crate::model::Address;
+use crate::model::{Address, User};
 use crate::operations::causes;
-use crate::operations::ports::{Instruments, Mailboxes, Reply};
-use crate::operations::receive::{Incoming, NotReceived, Reception, receive};
+use crate::operations::ports::{EventLog, Instruments, LogError, Mailboxes, SendersFault};
+use crate::operations::receive::{Beside, Incoming, NotReceived, Reception, receive};
+use crate::operations::refusal::{Dialogue, Point};
 use crate::operations::report::{Redirection, redirect};
 use crate::operations::submit::{NotSubmitted, Outgoing, submit};
 use crate::operations::triggers::{Trigger, internal_domain};
-
-/// indymilter takes at most 32 lines in a reply, each of up to 980 octets; Postfix logs the first.
-const MOST_REPLY_LINES: usize = 16;
-const LONGEST_REPLY_LINE: usize = 400;
 
 /// Why a message cannot be dealt with now.
 #[derive(Debug, thiserror::Error)]
@@ -33,21 +32,35 @@ enum Fault {
     #[error("Postfix handed over no message: the milter conversation is out of step")]
     NoConversation,
     #[error(transparent)]
+    Senders(#[from] SendersFault),
+    #[error("the worker thread ended before its work was done")]
+    Worker(#[from] tokio::task::JoinError),
+    #[error(transparent)]
     NotSubmitted(#[from] NotSubmitted),
     #[error(transparent)]
     NotReceived(#[from] NotReceived),
     #[error("Postfix's own report cannot be taken over whole: {0:?}")]
     Untransferable(Untransferable),
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error("Postfix did not take an edit: {0}")]
     Edit(#[from] ActionError),
 }
 
-pub fn callbacks<M: Mailboxes, T: Instruments + Clone>(milter: Arc<Milter<M, T>>) -> Callbacks<Conversation> {
+pub fn callbacks<L: EventLog, M: Mailboxes, T: Instruments + Clone>(
+    milter: Arc<Milter<L, M, T>>,
+) -> Callbacks<Conversation> {
     let (at_mail, at_rcpt, at_body, at_eom) = (milter.clone(), milter.clone(), milter.clone(), milter);
     Callbacks::new()
         .on_negotiate(|context, _, offered| Box::pin(std::future::ready(negotiate(context, offered))))
-        .on_mail(move |context, arguments| Box::pin(std::future::ready(at_mail.mail(context, &arguments))))
-        .on_rcpt(move |context, arguments| Box::pin(std::future::ready(at_rcpt.rcpt(context, &arguments))))
+        .on_mail(move |context, arguments| {
+            let milter = at_mail.clone();
+            Box::pin(async move { milter.mail(context, &arguments).await })
+        })
+        .on_rcpt(move |context, arguments| {
+            let milter = at_rcpt.clone();
+            Box::pin(async move { milter.rcpt(context, &arguments).await })
+        })
         .on_header(|context, name, value| Box::pin(std::future::ready(header(context, &name, &value))))
         .on_body(move |context, piece| Box::pin(std::future::ready(at_body.body(context, &piece))))
         .on_eom(move |context| {
@@ -86,32 +99,72 @@ fn header(context: &mut Context<Conversation>, name: &CStr, value: &CStr) -> Sta
     Status::Noreply
 }
 
-impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
-    fn mail(&self, context: &mut Context<Conversation>, arguments: &[CString]) -> Status {
+/// A macro that has a value.
+fn text(macros: &Macros, name: &CStr) -> Option<String> {
+    macros.get(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+/// Who was identified: by the login where there is one, or else by the client certificate, whose names Postfix tells
+/// only where it leads to a CA of `smtpd_tls_CAfile`.
+fn user(macros: &Macros) -> Option<User> {
+    let certificate = || {
+        let (issuer, subject) = (text(macros, c"{cert_issuer}")?, text(macros, c"{cert_subject}")?);
+        Some(User::Certificate { issuer, subject })
+    };
+    text(macros, c"{auth_authen}").map(User::Login).or_else(certificate)
+}
+
+impl<L: EventLog, M: Mailboxes, T: Instruments + Clone> Milter<L, M, T> {
+    async fn mail(&self, context: &mut Context<Conversation>, arguments: &[CString]) -> Status {
         let sender = arguments.first().map(|argument| path(argument.to_bytes())).unwrap_or_default();
         if self.role != Role::Access {
             context.data = Some(Conversation::new(sender, None));
             return Status::Continue;
         }
-        let current = self.current.now();
-        let text = |name: &CStr| context.macros.get(name).map(|value| value.to_string_lossy().into_owned());
-        let (name, tls) = (text(c"{auth_authen}"), text(c"{tls_version}"));
-        let login = Login { name: name.as_deref(), is_encrypted: tls.is_some_and(|version| !version.is_empty()) };
-        let may_send_as = |login: &str, address: &Address| current.senders.may_send_as(login, address);
-        match check_sender(login, &sender, |address| current.manages(address), may_send_as) {
-            Ok(address) => {
-                let submitter = Submitter { login: name.unwrap_or_default(), address };
+        let user = user(&context.macros);
+        let login = user.as_ref().map_or("-".to_owned(), User::to_string);
+        let is_encrypted = text(&context.macros, c"{tls_version}").is_some();
+        match self.submitter(user, is_encrypted, &sender).await {
+            Ok(Ok(submitter)) => {
                 context.data = Some(Conversation::new(sender, Some(submitter)));
                 Status::Continue
             }
-            Err(refusal) => {
-                warn!(login = login.name.unwrap_or("-"), %sender, %refusal, "submission refused at MAIL");
-                refuse(&mut context.reply, &refusal)
+            Ok(Err(refusal)) => {
+                warn!(login, %sender, %refusal, "submission refused at MAIL");
+                let answer = Answer::to_refusal(&refusal);
+                let entry = self.dialogue(&context.macros, &sender, &[]).refusal(&answer.to_string());
+                self.refuse(&mut context.reply, answer, entry).await
+            }
+            Err(fault) => {
+                let fault = causes(&fault);
+                error!(login, %sender, fault, "no submission for now, the client will try again");
+                Status::Tempfail
             }
         }
     }
 
-    fn rcpt(&self, context: &mut Context<Conversation>, arguments: &[CString]) -> Status {
+    /// Who submits, where he may use this reverse path. Asked for each message: a session outlives what is known of it.
+    async fn submitter(
+        &self,
+        user: Option<User>,
+        is_encrypted: bool,
+        reverse_path: &str,
+    ) -> Result<Result<Submitter, DialogueRefusal>, Fault> {
+        let (current, reverse_path) = (self.current.now(), reverse_path.to_owned());
+        // The maps are files that may have changed.
+        let checking = tokio::task::spawn_blocking(move || {
+            let session = Session { user: user.as_ref(), is_encrypted };
+            let manages = |address: &_| current.manages(address);
+            let checked = check_sender(session, &reverse_path, manages, |user, address| {
+                current.senders.may_send_as(user, address)
+            })?;
+            let user = user.ok_or(DialogueRefusal::NotAuthenticated);
+            Ok::<_, SendersFault>(checked.and_then(|address| Ok(Submitter { user: user?, address })))
+        });
+        Ok(checking.await??)
+    }
+
+    async fn rcpt(&self, context: &mut Context<Conversation>, arguments: &[CString]) -> Status {
         let recipient = arguments.first().map(|argument| path(argument.to_bytes())).unwrap_or_default();
         let (Some(conversation), Some(internal)) = (&mut context.data, internal_domain()) else {
             return Status::Tempfail;
@@ -120,21 +173,54 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
             conversation.recipients.push(recipient);
             return Status::Continue;
         }
-        match check_recipient(&recipient, &internal) {
+        let refusal = match check_recipient(&recipient, &internal) {
             // What is no address for us may be one for Postfix: ordinary mail has odd ones.
-            Err(refusal @ DialogueRefusal::InvalidAddress(_)) if self.role == Role::Access => {
-                refuse(&mut context.reply, &refusal)
-            }
-            Err(refusal @ DialogueRefusal::InternalRecipient(_)) => {
-                let login = conversation.submitter.as_ref().map_or("-", |submitter| &submitter.login);
-                warn!(login, sender = %conversation.sender, %recipient, "a recipient in the internal domain was refused");
-                refuse(&mut context.reply, &refusal)
-            }
+            Err(refusal @ DialogueRefusal::InvalidAddress(_)) if self.role == Role::Access => refusal,
+            Err(refusal @ DialogueRefusal::InternalRecipient(_)) => refusal,
             _ => {
                 conversation.recipients.push(recipient);
-                Status::Continue
+                return Status::Continue;
             }
+        };
+        let login = conversation.submitter.as_ref().map_or("-".to_owned(), |submitter| submitter.user.to_string());
+        warn!(login, sender = %conversation.sender, %recipient, %refusal, "recipient refused");
+        let answer = Answer::to_refusal(&refusal);
+        let dialogue = self.dialogue(&context.macros, &conversation.sender, &conversation.recipients);
+        self.refuse(&mut context.reply, answer.clone(), dialogue.refusal_of(&recipient, &answer.to_string())).await
+    }
+
+    /// What is known of the dialogue in this moment.
+    fn dialogue(&self, macros: &Macros, sender: &str, recipients: &[String]) -> Dialogue {
+        let (by, login) = match self.role {
+            Role::Access => (Point::Access, user(macros).map(|user| user.to_string())),
+            // Whoever shows a certificate on port 25 is no user.
+            Role::Incoming | Role::Bounces => (Point::Incoming, None),
+        };
+        Dialogue {
+            by,
+            at: self.instruments.now(),
+            queue_id: text(macros, c"i"),
+            sender: sender.to_owned(),
+            recipients: recipients.to_vec(),
+            login,
+            client: text(macros, c"{client_addr}"),
+            provider: None,
+            subject: None,
+            msgid: None,
         }
+    }
+
+    /// Gives an answer once its entry is durable. What cannot be recorded is not refused: the client tries again.
+    async fn refuse(&self, reply: &mut SmtpReply, answer: Answer, entry: Entry) -> Status {
+        if !answer.is_temporary()
+            && let Err(fault) = self.log.record(vec![entry]).await
+        {
+            let fault = causes(&fault);
+            error!(%answer, fault, "a refusal is not recorded and not given, the client will try again");
+            return Status::Tempfail;
+        }
+        crash::point("refusal-recorded");
+        give(reply, answer)
     }
 
     fn body(&self, context: &mut Context<Conversation>, piece: &Bytes) -> Status {
@@ -162,10 +248,11 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
 
     async fn submission(&self, context: &mut EomContext<Conversation>, queue_id: &str) -> Result<Status, Fault> {
         let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
-        let Submitter { login, address: sender } = conversation.submitter.clone().ok_or(Fault::NoConversation)?;
+        let Submitter { user, address: sender } = conversation.submitter.clone().ok_or(Fault::NoConversation)?;
+        let login = user.to_string();
         let message = match conversation.take_message() {
             Ok(message) => message,
-            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, &login, defect)),
+            Err(defect) => return Ok(self.untransferable(context, &conversation, &login, defect).await),
         };
         let mut recipients: Vec<Address> = Vec::with_capacity(conversation.recipients.len());
         let mut seen = std::collections::HashSet::new();
@@ -190,7 +277,7 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
         let mut conversation = context.data.take().ok_or(Fault::NoConversation)?;
         let message = match conversation.take_message() {
             Ok(message) => message,
-            Err(defect) => return Ok(untransferable(&mut context.reply, queue_id, "-", defect)),
+            Err(defect) => return Ok(self.untransferable(context, &conversation, "-", defect).await),
         };
         let Conversation { sender, recipients, .. } = conversation;
         let incoming = Incoming {
@@ -199,27 +286,67 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
             recipients: recipients.clone(),
             message: message.clone(),
         };
-        let reception =
-            receive(self.current.now(), &self.mailboxes, &self.viruses, &self.instruments, incoming).await?;
+        let reception = receive(&self.current, &self.mailboxes, &self.viruses, &self.instruments, incoming).await?;
+        let dialogue = self.dialogue(&context.macros, &sender, &recipients);
         let summary = match reception {
-            Reception::Pass { trigger, envelope, summary } => {
+            Reception::Pass { trigger, envelope, beside, summary } => {
+                self.record_beside(dialogue, &message, &beside, false).await?;
                 if let Some(envelope) = envelope {
                     apply::readdress(&context.actions, &recipients, &envelope).await?;
                 }
                 apply::add_triggers(&context.actions, trigger.as_slice()).await?;
                 summary
             }
-            Reception::Replace(replacement) => {
+            Reception::Replace { replacement, beside } => {
+                self.record_beside(dialogue, &message, &beside, true).await?;
                 apply::replace(&context.actions, &Header::read(&message), &recipients, &replacement).await?;
                 replacement.summary
             }
-            Reception::Refuse(replies) => {
+            Reception::Refuse { replies, provider } => {
                 warn!(queue_id, %sender, ?recipients, ?replies, "ordinary mail refused");
-                return Ok(refuse_all(&mut context.reply, &replies));
+                let Some(answer) = Answer::to_all(&replies) else { return Ok(Status::Tempfail) };
+                let dialogue = Dialogue { provider, ..dialogue.with_header(&message) };
+                let entry = dialogue.refusal(&answer.to_string());
+                return Ok(self.refuse(&mut context.reply, answer, entry).await);
             }
         };
         info!(queue_id, %sender, %summary, "reception");
         Ok(Status::Accept)
+    }
+
+    /// Makes durable what no later event tells of an accepted message, before it is accepted.
+    async fn record_beside(
+        &self,
+        dialogue: Dialogue,
+        message: &[u8],
+        beside: &Beside,
+        in_envelope: bool,
+    ) -> Result<(), Fault> {
+        let Beside { taken_out, forwarded } = beside;
+        if taken_out.is_empty() && forwarded.is_empty() {
+            return Ok(());
+        }
+        let dialogue = dialogue.with_header(message);
+        let mut entries: Vec<Entry> =
+            taken_out.iter().map(|(recipient, reply)| dialogue.taken_out(recipient, reply)).collect();
+        entries.extend(forwarded.iter().map(|forwarded| dialogue.forward(forwarded, in_envelope)));
+        self.log.record(entries).await?;
+        Ok(())
+    }
+
+    /// Refuses a message that cannot be taken over whole; `login` is `-` where nobody logs in.
+    async fn untransferable(
+        &self,
+        context: &mut EomContext<Conversation>,
+        conversation: &Conversation,
+        login: &str,
+        defect: Untransferable,
+    ) -> Status {
+        let dialogue = self.dialogue(&context.macros, &conversation.sender, &conversation.recipients);
+        warn!(queue_id = dialogue.queue_id, login, ?defect, "message refused");
+        let answer = Answer::to_untransferable(defect);
+        let entry = dialogue.with_header(conversation.head()).refusal(&answer.to_string());
+        self.refuse(&mut context.reply, answer, entry).await
     }
 
     async fn report(&self, context: &mut EomContext<Conversation>, queue_id: &str) -> Result<Status, Fault> {
@@ -240,51 +367,12 @@ impl<M: Mailboxes, T: Instruments + Clone> Milter<M, T> {
     }
 }
 
-fn refuse(reply: &mut SmtpReply, refusal: &DialogueRefusal) -> Status {
-    let (code, status) = refusal.codes();
-    answer(reply, code, status, vec![refusal.to_string()])
-}
-
-/// One answer out of the answers of all recipients: the first that asks to try again, or else the first.
-fn refuse_all(reply: &mut SmtpReply, replies: &[Reply]) -> Status {
-    let Some(decisive) = replies.iter().find(|reply| !reply.is_permanent_failure()).or(replies.first()) else {
-        return Status::Tempfail;
-    };
-    let (code, class) = if decisive.is_permanent_failure() { ("550", "5.") } else { ("451", "4.") };
-    let status_and_text = |reply: &Reply| match reply.text.split_once(' ') {
-        Some((status, text)) if is_status(status) => (status.to_owned(), text.to_owned()),
-        _ => (format!("{class}0.0"), reply.text.clone()),
-    };
-    let (status, _) = status_and_text(decisive);
-    let lines = replies.iter().filter(|reply| reply.is_permanent_failure() == decisive.is_permanent_failure());
-    answer(reply, code, &status, lines.take(MOST_REPLY_LINES).map(|reply| status_and_text(reply).1).collect())
-}
-
-/// An enhanced status code (RFC 3463).
-fn is_status(word: &str) -> bool {
-    word.split('.').count() == 3 && word.split('.').all(|number| number.parse::<u16>().is_ok_and(|one| one < 1000))
-}
-
-/// `login` is `-` where nobody logs in.
-fn untransferable(reply: &mut SmtpReply, queue_id: &str, login: &str, defect: Untransferable) -> Status {
-    warn!(queue_id, login, ?defect, "message refused");
-    match defect {
-        Untransferable::TooLarge(limit) => {
-            answer(reply, "552", "5.3.4", vec![format!("il messaggio supera il limite di {limit} byte")])
-        }
-        Untransferable::CutHeader | Untransferable::LargeHeader => {
-            answer(reply, "550", "5.6.0", vec![Defect::LongHeader.phrase()])
-        }
-    }
-}
-
 /// Sets the reply; a text that no reply can hold leaves Postfix's own.
-fn answer(reply: &mut SmtpReply, code: &str, status: &str, lines: Vec<String>) -> Status {
-    let printable = |c: char| if (' '..='~').contains(&c) { c } else { ' ' };
-    let line = |text: String| text.chars().take(LONGEST_REPLY_LINE).map(printable).collect::<String>();
-    let lines = lines.into_iter().map(|text| line(text).replace('%', "%%"));
-    if let Err(error) = reply.set_error_reply(code, Some(status), lines) {
+fn give(reply: &mut SmtpReply, answer: Answer) -> Status {
+    let is_temporary = answer.is_temporary();
+    let lines = answer.lines.into_iter().map(|text| text.replace('%', "%%"));
+    if let Err(error) = reply.set_error_reply(answer.code, Some(&answer.status), lines) {
         error!(%error, "the text of a refusal could not be set");
     }
-    if code.starts_with('4') { Status::Tempfail } else { Status::Reject }
+    if is_temporary { Status::Tempfail } else { Status::Reject }
 }

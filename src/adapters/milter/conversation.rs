@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::access_point::LONGEST_HEADER_FIELD;
-use crate::model::Address;
+use crate::model::{Address, User};
 
 /// No mail has so many header fields; each costs Postfix a search through all others when it is replaced.
 const MOST_FIELDS: usize = 2000;
@@ -15,20 +15,21 @@ const LARGEST_HEADER: usize = 1024 * 1024;
 pub struct Conversation {
     /// The reverse path without angle brackets.
     pub sender: String,
-    /// For a submission: who logged in, and the reverse path, found to belong to that login.
+    /// For a submission: who was identified, and the reverse path, found to belong to that user.
     pub submitter: Option<Submitter>,
     /// The forward paths without angle brackets.
     pub recipients: Vec<String>,
     message: Vec<u8>,
     fields: usize,
-    in_body: bool,
+    /// Where the body begins, once it has begun.
+    body_begins: Option<usize>,
     defect: Option<Untransferable>,
 }
 
 /// Who submits a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitter {
-    pub login: String,
+    pub user: User,
     pub address: Address,
 }
 
@@ -48,7 +49,8 @@ impl Conversation {
         Conversation { sender, submitter, ..Default::default() }
     }
 
-    /// A header field; `value` has its own leading blank and folds with LF (`LEADING_SPACE`).
+    /// A header field; `value` has its own leading blank and folds with LF (`LEADING_SPACE`). A CR in it is the message's
+    /// own, also at the end of a line: what is checked is what stays in Postfix's queue file.
     pub fn header(&mut self, name: &[u8], value: &[u8]) {
         // In a submission the formal checks find what is left of it too long, and its sender gets a notice.
         if value.len() >= LONGEST_HEADER_FIELD && self.submitter.is_none() {
@@ -66,7 +68,7 @@ impl Conversation {
             if index > 0 {
                 self.message.extend_from_slice(b"\r\n");
             }
-            self.message.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            self.message.extend_from_slice(line);
         }
         self.message.extend_from_slice(b"\r\n");
     }
@@ -76,8 +78,9 @@ impl Conversation {
         self.end_header();
         if self.message.len() + piece.len() > limit {
             self.defect = Some(Untransferable::TooLarge(limit));
-            // What is refused anyway need not lie in memory.
-            self.message = Vec::new();
+            // What is refused anyway need not lie in memory, but for what tells which message it was.
+            self.message.truncate(self.body_begins.unwrap_or_default());
+            self.message.shrink_to_fit();
         }
         if self.defect.is_none() {
             self.message.extend_from_slice(piece);
@@ -93,10 +96,15 @@ impl Conversation {
         }
     }
 
+    /// The header of a message that is not taken over; nothing where there was too much of it.
+    pub fn head(&self) -> &[u8] {
+        self.message.get(..self.body_begins.unwrap_or(self.message.len())).unwrap_or_default()
+    }
+
     fn end_header(&mut self) {
-        if !self.in_body {
+        if self.body_begins.is_none() {
             self.message.extend_from_slice(b"\r\n");
-            self.in_body = true;
+            self.body_begins = Some(self.message.len());
         }
     }
 }
@@ -124,15 +132,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cr_that_postfix_left_at_a_lines_end_stays() {
+        let mut conversation = Conversation::default();
+        conversation.header(b"X-Mailer", b" Client\r");
+        conversation.header(b"To", b" a@x.example,\r\n b@y.example");
+        let expected = b"X-Mailer: Client\r\r\nTo: a@x.example,\r\r\n b@y.example\r\n\r\n";
+        assert_eq!(&conversation.take_message().unwrap()[..], expected);
+    }
+
+    #[test]
     fn what_cannot_be_taken_over_whole_is_said() {
         let mut large = Conversation::default();
+        large.header(b"Subject", b" s");
         large.body(&[b'a'; 60], 50);
         large.body(b"b", 50);
         assert_eq!(large.take_message(), Err(Untransferable::TooLarge(50)));
+        assert_eq!(large.head(), b"Subject: s\r\n\r\n");
         let mut cut = Conversation::default();
         cut.header(b"To", &vec![b'a'; LONGEST_HEADER_FIELD]);
         assert_eq!(cut.take_message(), Err(Untransferable::CutHeader));
-        let submitter = Submitter { login: "a".into(), address: "a@b.example".parse().unwrap() };
+        let submitter = Submitter { user: User::Login("a".into()), address: "a@b.example".parse().unwrap() };
         let mut submission = Conversation::new("a@b.example".into(), Some(submitter));
         submission.header(b"To", &vec![b'a'; LONGEST_HEADER_FIELD]);
         assert!(submission.take_message().is_ok());

@@ -2,9 +2,11 @@
 //! itself reports (§3.3.3).
 //!
 //! `callbacks` translates milter words into the model's, `conversation` collects one message, `apply` turns a decision
-//! into edits. Whatever goes wrong is Tempfail: Postfix answers 4xx and keeps nothing. The milters certify nothing and
-//! record nothing, because at end of message the mail is not durable yet.
+//! into edits, `answer` a refusal into a reply. Whatever goes wrong is Tempfail: Postfix answers 4xx and keeps nothing. The
+//! milters certify nothing, because at end of message the mail is not durable yet. They record what they refuse, for no
+//! queue file will tell it.
 
+mod answer;
 mod apply;
 mod callbacks;
 mod conversation;
@@ -17,7 +19,7 @@ use indymilter::Config;
 use tokio::net::UnixListener;
 
 use crate::operations::current::Handle;
-use crate::operations::ports::{Instruments, Mailboxes};
+use crate::operations::ports::{EventLog, Instruments, Mailboxes};
 use crate::operations::virus_guard::VirusGuard;
 
 /// Which of the three milters.
@@ -32,9 +34,10 @@ pub enum Role {
 }
 
 /// What a milter works with.
-pub struct Milter<M, T> {
+pub struct Milter<L, M, T> {
     pub role: Role,
     pub current: Handle,
+    pub log: Arc<L>,
     /// Asked about what is not certified, so the incoming milter's alone.
     pub mailboxes: M,
     pub instruments: T,
@@ -47,9 +50,9 @@ pub struct Milter<M, T> {
 const MOST_CONNECTIONS: usize = 1000;
 
 /// Serves Postfix's smtpd processes until `shutdown`; messages in work are finished.
-pub async fn serve<M: Mailboxes, T: Instruments + Clone>(
+pub async fn serve<L: EventLog, M: Mailboxes, T: Instruments + Clone>(
     listener: UnixListener,
-    milter: Milter<M, T>,
+    milter: Milter<L, M, T>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let config = Config { max_connections: MOST_CONNECTIONS, ..Default::default() };

@@ -1,7 +1,7 @@
 //! One transaction for the batches of many callers, and who is told what.
 //!
-//! The watch follows every entry in the same commit (`watch`). Each change lies in its own savepoint: one that fails takes
-//! nothing of the others with it. An error that concerns the whole transaction (locked, disk full, a COMMIT that fails) is
+//! The watch and the search tables follow every entry in the same commit (`watch`, `search`). Each change lies in its own
+//! savepoint: one that fails takes nothing of the others with it. An error that concerns the whole transaction (locked, disk full, a COMMIT that fails) is
 //! every caller's error, and nothing of it stands.
 
 use std::path::Path;
@@ -11,8 +11,11 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::adapters::sqlite::error::{Named, StoreError};
 use crate::adapters::sqlite::row::{self, StoredRow};
-use crate::adapters::sqlite::watch;
-use crate::legal_log::{Entry, Link, Recorded};
+use crate::adapters::sqlite::{search, watch};
+use crate::legal_log::purge::{self, Purged};
+use crate::legal_log::seal::Seal;
+use crate::legal_log::{ChainBreak, Entry, Link, Recorded};
+use crate::model::TemporalReference;
 
 /// What a caller wants written, all of it or nothing.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(super) enum Change {
     Notices(Vec<Entry>),
     /// That the notice in this row of the log was sent.
     Sent(i64),
+    /// That the rows of a sealed range go, in this instant, unless there is a hold after the last that was considered.
+    Purge { seal: Box<Seal>, at: TemporalReference, last_hold: Option<i64> },
 }
 
 impl Change {
@@ -30,7 +35,7 @@ impl Change {
     pub fn rows(&self) -> usize {
         match self {
             Change::Entries(entries) | Change::Notices(entries) => entries.len(),
-            Change::Sent(_) => 1,
+            Change::Sent(_) | Change::Purge { .. } => 1,
         }
     }
 }
@@ -90,6 +95,10 @@ fn apply(
             }
             append(connection, path, last, owed)
         }
+        Change::Purge { seal, at, last_hold } => {
+            refuse_new_hold(connection, path, last_hold)?;
+            purge(connection, path, last, &seal, at)
+        }
         Change::Sent(sequence) => watch::mark_sent(connection, path, sequence).map(|()| (Vec::new(), last)),
     }
 }
@@ -107,12 +116,84 @@ fn append(
             continue;
         }
         last = last.next(&entry);
-        row::insert(connection, path, &last, &entry)?;
-        watch::follow(connection, path, last.sequence, &entry)?;
+        insert(connection, path, &last, &entry)?;
         recorded.push(Recorded { sequence: last.sequence, entry, is_new: true });
     }
     Ok((recorded, last))
 }
+
+/// Adds rows under the links that they had when they were first recorded.
+pub(super) fn restore(connection: &Connection, path: &Path, rows: &[(Link, Entry)]) -> Result<(), StoreError> {
+    let mut last = row::last_link(connection, path)?;
+    for (link, entry) in rows {
+        last.check_next(link, entry).map_err(|source| StoreError::Fork { path: path.to_owned(), source })?;
+        insert(connection, path, link, entry)?;
+        if let Some(range) = purge::removed(entry) {
+            remove(connection, path, range)?;
+        }
+        last = *link;
+    }
+    Ok(())
+}
+
+fn insert(connection: &Connection, path: &Path, link: &Link, entry: &Entry) -> Result<(), StoreError> {
+    row::insert(connection, path, link, entry)?;
+    watch::follow(connection, path, link.sequence, entry)?;
+    search::follow(connection, path, link.sequence, entry)
+}
+
+/// Records that the rows of a range go, and removes them: both or neither.
+fn purge(
+    connection: &Connection,
+    path: &Path,
+    last: Link,
+    seal: &Seal,
+    at: TemporalReference,
+) -> Result<(Vec<Recorded>, Link), StoreError> {
+    let before = purged(connection, path)?;
+    let (recorded, last) = append(connection, path, last, vec![purge::entry(seal, &before, at)])?;
+    if recorded.iter().all(|one| one.is_new) {
+        remove(connection, path, (seal.first(), seal.last.sequence))?;
+    }
+    Ok((recorded, last))
+}
+
+/// Removes rows that the last purge names; the database refuses any other.
+fn remove(connection: &Connection, path: &Path, range: (i64, i64)) -> Result<(), StoreError> {
+    const CALL: &str = "remove rows of";
+    // A notice that never could be sent will not be sent after its row is gone.
+    connection.execute("DELETE FROM notice_to_send WHERE sequence BETWEEN ?1 AND ?2", range).named(path, CALL)?;
+    connection.execute("DELETE FROM event WHERE sequence BETWEEN ?1 AND ?2", range).named(path, CALL)?;
+    Ok(())
+}
+
+/// A hold that was recorded while the rows were gone through was promised to keep them.
+fn refuse_new_hold(connection: &Connection, path: &Path, considered: Option<i64>) -> Result<(), StoreError> {
+    match last_hold(connection, path)? > considered {
+        true => Err(StoreError::NewHold { path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// The row of the last hold or release that was ever recorded.
+pub(super) fn last_hold(connection: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
+    connection
+        .prepare_cached(LAST_HOLD)
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .named(path, "read the holds of")
+}
+
+const LAST_HOLD: &str = "SELECT max(sequence) FROM event WHERE kind IN ('hold', 'release')";
+
+/// All ranges of rows that are gone.
+pub(super) fn purged(connection: &Connection, path: &Path) -> Result<Vec<Purged>, StoreError> {
+    let last = row::select(connection, path, LAST_PURGE, [])?.pop();
+    let Some(StoredRow { link, entry }) = last else { return Ok(Vec::new()) };
+    let unreadable = ChainBreak::Unreadable { sequence: link.sequence, column: "details" };
+    purge::purged(&entry).ok_or(StoreError::Chain { path: path.to_owned(), source: unreadable })
+}
+
+pub(super) const LAST_PURGE: &str = "WHERE kind = 'purge' ORDER BY sequence DESC LIMIT 1";
 
 fn holder_of_slot(connection: &Connection, path: &Path, entry: &Entry) -> Result<Option<StoredRow>, StoreError> {
     let Some(slot) = &entry.slot else { return Ok(None) };

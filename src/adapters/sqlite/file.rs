@@ -13,7 +13,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use crate::adapters::sqlite::error::{Named, StoreError};
 
 /// The schema, version by version: version N is what the first N of these make. Released ones never change.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("watch.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("watch.sql"), include_str!("search.sql")];
+
+/// The statements that a connection keeps prepared: all that one commit or one question needs.
+const STATEMENTS: usize = 64;
 
 /// How long a lock of another process is waited for: longer than a reader's or a backup's moment, shorter than
 /// anybody's patience with a mail server. Then the callers answer 4xx and Postfix tries again.
@@ -39,19 +43,33 @@ pub(super) fn open_to_write(path: &Path, migrations: &[&str]) -> Result<Connecti
         return Err(StoreError::NoWriteAheadLog { path: path.to_owned(), mode });
     }
     connection.pragma_update(None, "synchronous", "FULL").named(path, "set the durability of")?;
+    // What was removed after its retention is gone, not only out of sight.
+    connection.pragma_update(None, "secure_delete", "ON").named(path, "set the deletion of")?;
     migrate(&mut connection, path, migrations)?;
     Ok(connection)
 }
 
 /// A connection that cannot write. Permissions are not asked about: an auditor's copy is the auditor's business.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    refuse_missing(path)?;
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let found = version_of(&connection, path)?;
     refuse_newer(found, MIGRATIONS, path)?;
+    if found == 0 {
+        return Err(StoreError::Empty { path: path.to_owned() });
+    }
     if found < known(MIGRATIONS) {
         return Err(StoreError::Older { path: path.to_owned(), found, known: known(MIGRATIONS) });
     }
     Ok(connection)
+}
+
+/// For whoever does not make the file.
+pub(super) fn refuse_missing(path: &Path) -> Result<(), StoreError> {
+    match path.try_exists().named(path, "look at")? {
+        true => Ok(()),
+        false => Err(StoreError::Missing { path: path.to_owned() }),
+    }
 }
 
 fn create_or_check(path: &Path) -> Result<(), StoreError> {
@@ -74,7 +92,7 @@ fn create_or_check(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     let real = fs::canonicalize(path).named(path, "resolve")?;
     let Some(folder) = real.parent() else { return Ok(()) };
     File::open(folder).and_then(|folder| folder.sync_all()).named(folder, "sync")
@@ -97,6 +115,7 @@ fn open(path: &Path, access: OpenFlags) -> Result<Connection, StoreError> {
     // Without SQLITE_OPEN_URI, so that a path is a path also when it begins with `file:`.
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).named(path, "open")?;
     connection.busy_timeout(BUSY_TIMEOUT).named(path, "set the lock timeout of")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 
@@ -225,7 +244,7 @@ mod tests {
         let (_folder, path) = folder();
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(open_to_read(&path), Err(StoreError::Older { found: 0, .. })));
+        assert!(matches!(open_to_read(&path), Err(StoreError::Empty { .. })));
         drop(open_to_write(&path, MIGRATIONS).unwrap());
         let upgraded = open_to_write(&path, &with_later(&[])).unwrap();
         assert_eq!(version_of(&upgraded, &path).unwrap(), known(MIGRATIONS) + 1);

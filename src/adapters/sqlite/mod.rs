@@ -1,32 +1,46 @@
 //! The event log in an SQLite file (§2.3): it has the legal value of the receipts, so rows are only ever added.
 //!
 //! `file` opens the database or refuses it, `writer` commits the batches of all callers together (`append`), `reader`
-//! answers questions, `row` is the one place that knows the columns. What a row's hash covers is decided in
-//! `legal_log`. Every fault reaches the caller as an error before anything is certified: nothing is reported as recorded
+//! and `find` answer questions, `written` gives out evidence, `walk` and `restoration` are for whoever verifies it or puts a
+//! copy back, `watch` and `search` are what is derived from the rows, `row` is the one place that knows the columns. What a
+//! row's hash covers is decided in `legal_log`. Every fault reaches the caller as an error before anything is certified: nothing is reported as recorded
 //! unless its COMMIT returned.
 
 mod append;
+mod backup;
 mod error;
 mod file;
+mod find;
 mod reader;
+mod restoration;
 mod row;
+mod search;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod watch;
 mod writer;
+mod written;
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::adapters::sqlite::append::Change;
 use crate::adapters::sqlite::writer::Writer;
-use crate::legal_log::{Entry, Recorded};
+use crate::legal_log::hold::Hold;
+use crate::legal_log::purge::Purged;
+use crate::legal_log::seal::{Seal, Stamped};
+use crate::legal_log::{ChainBreak, Entry, Link, Recorded};
 use crate::model::{PecMsgid, TemporalReference};
-use crate::operations::ports::{EventLog, LogError, Watch, Watched};
+use crate::operations::ports::{EventLog, LogError, Purging, SealedLog, Watch, Watched};
 use crate::transaction::Progress;
 
 pub use error::StoreError;
+pub use find::{Found, NAMESAKES, Page, Timeline};
 pub use reader::LogReader;
+pub use restoration::Restoration;
+pub use walk::LogWalk;
 
 /// The event log of this host, open for writing. Dropping it writes what is queued, and blocks until that is done.
 #[derive(Debug)]
@@ -43,6 +57,7 @@ impl SqliteLog {
         let mut connection = file::open_to_write(path, file::MIGRATIONS)?;
         reader::check_tail(&connection, path)?;
         watch::renew(&mut connection, path)?;
+        search::renew(&mut connection, path)?;
         Ok(SqliteLog { reader: LogReader::open(path)?, writer: Writer::start(connection, path)? })
     }
 
@@ -51,9 +66,17 @@ impl SqliteLog {
         LogReader::open(path)
     }
 
-    /// Makes the watch anew from the events; returns how many recipients are watched.
-    pub fn rebuild_watch(path: &Path) -> Result<i64, StoreError> {
-        watch::rebuild(&mut file::open_to_write(path, file::MIGRATIONS)?, path)
+    /// Makes the watch and the search tables anew from the events; returns how many recipients are watched, and how many
+    /// events there are.
+    pub fn rebuild(path: &Path) -> Result<(i64, i64), StoreError> {
+        let mut connection = file::open_to_write(path, file::MIGRATIONS)?;
+        Ok((watch::rebuild(&mut connection, path)?, search::rebuild(&mut connection, path)?))
+    }
+
+    /// Copies the log, as it is in one moment, into a new file for its owner alone, while others write it; returns the last
+    /// row of the copy. Blocks.
+    pub fn backup(path: &Path, to: &Path) -> Result<Link, StoreError> {
+        backup::backup(path, to)
     }
 
     /// The questions that can be asked of this log.
@@ -85,6 +108,29 @@ impl EventLog for SqliteLog {
             .of_transaction(id.as_str())
             .await
             .map_err(|source| failed("read the entries of a transaction", source))
+    }
+
+    async fn written(&self, id: &PecMsgid) -> Result<Vec<Recorded>, LogError> {
+        let answer = self.reader.written(id.as_str()).await;
+        answer.map_err(|source| failed("vouch for the entries of a transaction", source))
+    }
+}
+
+impl SealedLog for SqliteLog {
+    async fn rows_after(&self, sequence: i64) -> Result<Vec<(Link, Entry)>, LogError> {
+        self.reader.rows_after(sequence).await.map_err(|source| failed("read rows to seal", source))
+    }
+
+    async fn link(&self, sequence: i64) -> Result<Option<Link>, LogError> {
+        self.reader.link(sequence).await.map_err(|source| failed("read a row", source))
+    }
+
+    async fn last(&self) -> Result<Link, LogError> {
+        self.reader.last_link().await.map_err(|source| failed("read the last row", source))
+    }
+
+    async fn seals(&self) -> Result<Vec<Recorded>, LogError> {
+        self.reader.seals().await.map_err(|source| failed("read the seals", source))
     }
 }
 
@@ -119,6 +165,59 @@ impl Watch for SqliteLog {
 
     async fn accepted(&self) {
         self.writer.accepted().await;
+    }
+}
+
+impl Purging for SqliteLog {
+    async fn purged(&self) -> Result<Vec<Purged>, LogError> {
+        self.reader.purged().await.map_err(|source| failed("read what is gone", source))
+    }
+
+    async fn last_hold(&self) -> Result<Option<i64>, LogError> {
+        self.reader.last_hold().await.map_err(|source| failed("read the last hold", source))
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, LogError> {
+        self.reader.holds().await.map_err(|source| failed("read the holds", source))
+    }
+
+    async fn sealed_as(&self, number: u64) -> Result<Option<[u8; 32]>, LogError> {
+        self.reader.sealed_as(number).await.map_err(|source| failed("read the entry of a seal", source))
+    }
+
+    async fn any_sealed(
+        &self,
+        seal: Seal,
+        is_of_interest: impl Fn(&Recorded) -> bool + Send + 'static,
+    ) -> Result<Result<bool, ChainBreak>, LogError> {
+        match self.reader.any_sealed(seal, is_of_interest).await {
+            Ok(found) => Ok(Ok(found)),
+            Err(StoreError::Chain { source, .. }) => Ok(Err(source)),
+            Err(source) => Err(failed("go through the rows of a seal", source)),
+        }
+    }
+
+    async fn stamped_as(&self, number: u64) -> Result<Option<[u8; 32]>, LogError> {
+        self.reader.stamped_as(number).await.map_err(|source| failed("read the entry of a stamp", source))
+    }
+
+    async fn last_stamp(&self) -> Result<Option<TemporalReference>, LogError> {
+        let rows = self.reader.seals().await.map_err(|source| failed("read the stamps", source))?;
+        Ok(rows.iter().filter_map(|one| Stamped::of(&one.entry)).map(|stamped| stamped.at).max())
+    }
+
+    async fn newest_until(&self, until: TemporalReference) -> Result<Option<TemporalReference>, LogError> {
+        self.reader.newest_until(until).await.map_err(|source| failed("read the newest row", source))
+    }
+
+    async fn has_any(&self, period: Range<TemporalReference>) -> Result<bool, LogError> {
+        self.reader.has_any(period).await.map_err(|source| failed("look for rows of a day", source))
+    }
+
+    /// Other writers wait for as long as it takes.
+    async fn purge(&self, seal: Seal, at: TemporalReference, last_hold: Option<i64>) -> Result<(), LogError> {
+        let answer = self.writer.write(Change::Purge { seal: Box::new(seal), at, last_hold }).await;
+        answer.map(drop).map_err(|source| failed("remove rows after their retention", source))
     }
 }
 

@@ -10,11 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
+use crate::adapters::sqlite::append;
 use crate::adapters::sqlite::error::{Named, StoreError};
 use crate::adapters::sqlite::file;
 use crate::adapters::sqlite::row::{self, StoredRow};
-use crate::adapters::sqlite::watch;
-use crate::legal_log::{Link, Recorded};
+use crate::adapters::sqlite::{walk, watch};
+use crate::legal_log::hold::{Hold, standing};
+use crate::legal_log::purge::{Purged, across};
+use crate::legal_log::seal::{Seal, Sealed, Stamped};
+use crate::legal_log::verification::{self, Walked};
+use crate::legal_log::{ChainBreak, Entry, Link, Recorded, Slot};
 use crate::model::{PecMsgid, TemporalReference};
 use crate::operations::ports::Watched;
 use crate::transaction::Progress;
@@ -27,14 +32,18 @@ const ROWS_PER_STEP: i64 = 1000;
 
 const OF_QUEUE_FILE: &str = "WHERE queue_id = ?1 ORDER BY sequence";
 const OF_TRANSACTION: &str = "WHERE pec_msgid = ?1 ORDER BY sequence";
-const OF_MSGID: &str = "WHERE pec_msgid IN (SELECT ?1 UNION SELECT pec_msgid FROM event WHERE client_msgid = ?2)
-                        OR client_msgid = ?2 ORDER BY sequence";
-const OF_SENDER: &str = "WHERE sender = ?1 COLLATE NOCASE AND at >= ?2 AND at < ?3 ORDER BY at, sequence LIMIT ?4";
-const OF_RECIPIENT: &str =
-    "WHERE recipient = ?1 COLLATE NOCASE AND at >= ?2 AND at < ?3 ORDER BY at, sequence LIMIT ?4";
 const STEP_OF_PERIOD: &str = "SELECT at, sequence, pec_msgid FROM event WHERE (at, sequence) > (?1, ?2) AND at < ?3 ORDER BY at, sequence LIMIT ?4";
 const EARLIER_IN_PERIOD: &str = "SELECT EXISTS (SELECT 1 FROM event
     WHERE pec_msgid = ?1 AND at >= ?2 AND (at, sequence) < (?3, ?4))";
+/// Both kinds in words, as in the index.
+const OF_HOLDS: &str = "WHERE kind IN ('hold', 'release') ORDER BY sequence";
+const OF_SLOT: &str = "WHERE slot = ?1";
+const OF_RANGE: &str = "WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3";
+const NEWEST: &str = "SELECT max(at) FROM event WHERE at <= ?1";
+const HAS_PERIOD: &str = "SELECT EXISTS (SELECT 1 FROM event WHERE at >= ?1 AND at < ?2)";
+/// The texts of `Slot::seal` and `Slot::stamp`.
+const SEALS: &str =
+    "WHERE (slot > 'seal ' AND slot < 'seal!') OR (slot > 'stamp ' AND slot < 'stamp!') ORDER BY sequence";
 const OF_PERIOD: &str = "WHERE at >= ?1 AND at < ?2 ORDER BY at, sequence LIMIT ?3";
 
 /// The log, to be read. Clones share their connections.
@@ -68,36 +77,6 @@ impl LogReader {
     pub async fn of_transaction(&self, pec_msgid: &str) -> Result<Vec<Recorded>, StoreError> {
         let pec_msgid = pec_msgid.to_owned();
         self.read(move |connection, path| select(connection, path, OF_TRANSACTION, [pec_msgid])).await
-    }
-
-    /// All entries of the transactions that a message identifier names, be it the provider's or the client's, typed
-    /// with or without angle brackets; in order of recording.
-    pub async fn of_msgid(&self, msgid: &str) -> Result<Vec<Recorded>, StoreError> {
-        let bare = msgid.trim().trim_start_matches('<').trim_end_matches('>').to_owned();
-        let bracketed = format!("<{bare}>");
-        self.read(move |connection, path| select(connection, path, OF_MSGID, [bare, bracketed])).await
-    }
-
-    /// The first `limit` entries with this reverse path (in any case) from an instant on, and before another.
-    pub async fn of_sender(
-        &self,
-        sender: &str,
-        period: Range<TemporalReference>,
-        limit: u32,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        let key = (sender.to_owned(), period.start.unix(), period.end.unix(), limit);
-        self.read(move |connection, path| select(connection, path, OF_SENDER, key)).await
-    }
-
-    /// The first `limit` entries about this recipient (in any case) from an instant on, and before another.
-    pub async fn of_recipient(
-        &self,
-        recipient: &str,
-        period: Range<TemporalReference>,
-        limit: u32,
-    ) -> Result<Vec<Recorded>, StoreError> {
-        let key = (recipient.to_owned(), period.start.unix(), period.end.unix(), limit);
-        self.read(move |connection, path| select(connection, path, OF_RECIPIENT, key)).await
     }
 
     /// The first `limit` entries from an instant on, and before another.
@@ -138,21 +117,135 @@ impl LogReader {
         .await
     }
 
-    /// Walks through all rows; returns the link of the last one, or `StoreError::Chain` with the first that does not
-    /// fit.
+    /// Some rows after a place in the log, in order; none where there are no more.
+    pub async fn rows_after(&self, sequence: i64) -> Result<Vec<(Link, Entry)>, StoreError> {
+        let rows = self.read(move |connection, path| {
+            let clauses = "WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+            row::select(connection, path, clauses, [sequence, ROWS_PER_STEP])
+        });
+        Ok(rows.await?.into_iter().map(|StoredRow { link, entry }| (link, entry)).collect())
+    }
+
+    /// The place in the chain of the row with this number, as it is stored.
+    pub async fn link(&self, sequence: i64) -> Result<Option<Link>, StoreError> {
+        self.read(move |connection, path| row::link(connection, path, sequence)).await
+    }
+
+    /// The place in the chain of the last row.
+    pub async fn last_link(&self) -> Result<Link, StoreError> {
+        self.read(row::last_link).await
+    }
+
+    /// All seals and stamps, in order of recording.
+    pub async fn seals(&self) -> Result<Vec<Recorded>, StoreError> {
+        self.read(|connection, path| select(connection, path, SEALS, [])).await
+    }
+
+    /// Walks through all rows, across those that were purged; returns the link of the last one, or `StoreError::Chain` with
+    /// the first that does not fit. `operations::verify_log` says more of it.
     pub async fn verify_chain(&self) -> Result<Link, StoreError> {
         self.read(|connection, path| {
             let mut last = Link::BEFORE_FIRST;
             // Also a row put in below the first number must come to light.
             let mut after = i64::MIN;
             loop {
-                let clauses = "WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
-                let rows = row::select(connection, path, clauses, [after, ROWS_PER_STEP])?;
+                let gaps = walk::gaps(connection, path)?;
+                match verification::follow(last, &gaps, walk::Rows::new(connection, path, after, i64::MAX), |_| {})? {
+                    Walked::Whole(link) => last = link,
+                    // A purge meanwhile explains it.
+                    Walked::Broken(_) if walk::gaps(connection, path)? != gaps => {}
+                    Walked::Broken(before) => return Err(break_behind(connection, path, before)),
+                }
+                after = last.sequence.max(after);
+                // The writer may have gone on meanwhile: then there are further rows to look at.
+                let is_last = is_last(connection, path, last);
+                if row::last_link(connection, path)? == last {
+                    return is_last.map(|()| last);
+                }
+            }
+        })
+        .await
+    }
+
+    /// The holds that stand.
+    pub async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.read(|connection, path| Ok(standing(&select(connection, path, OF_HOLDS, [])?))).await
+    }
+
+    pub(super) async fn last_hold(&self) -> Result<Option<i64>, StoreError> {
+        self.read(append::last_hold).await
+    }
+
+    /// The ranges of rows that are gone after their retention.
+    pub async fn purged(&self) -> Result<Vec<Purged>, StoreError> {
+        self.read(append::purged).await
+    }
+
+    /// The digest under which the log knows the seal of this number.
+    pub async fn sealed_as(&self, number: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        let slot = Slot::seal(number);
+        self.read(move |connection, path| {
+            let entry = select(connection, path, OF_SLOT, [slot.as_str()])?.pop();
+            Ok(entry.and_then(|one| Sealed::of(&one.entry)).map(|sealed| sealed.sha256))
+        })
+        .await
+    }
+
+    /// The SHA-256 under which the log knows the stamp of this seal.
+    pub async fn stamped_as(&self, number: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        let slot = Slot::stamp(number);
+        self.read(move |connection, path| {
+            let entry = select(connection, path, OF_SLOT, [slot.as_str()])?.pop();
+            Ok(entry.and_then(|one| Stamped::of(&one.entry)).map(|stamped| stamped.sha256))
+        })
+        .await
+    }
+
+    /// The newest instant of any row that is not after this one.
+    pub async fn newest_until(&self, until: TemporalReference) -> Result<Option<TemporalReference>, StoreError> {
+        let newest = move |connection: &Connection, path: &Path| {
+            let mut statement = connection.prepare_cached(NEWEST).named(path, "read rows of")?;
+            let unix: Option<i64> =
+                statement.query_row([until.unix()], |row| row.get(0)).named(path, "read rows of")?;
+            Ok(unix.map(TemporalReference::from_unix))
+        };
+        self.read(newest).await
+    }
+
+    /// Whether any entry is of a period.
+    pub async fn has_any(&self, period: Range<TemporalReference>) -> Result<bool, StoreError> {
+        let key = (period.start.unix(), period.end.unix());
+        let exists = move |connection: &Connection, path: &Path| {
+            let mut statement = connection.prepare_cached(HAS_PERIOD).named(path, "read rows of")?;
+            statement.query_row(key, |row| row.get(0)).named(path, "read rows of")
+        };
+        self.read(exists).await
+    }
+
+    /// Walks through the rows of a seal, which must be those that were sealed; whether one of them is of interest.
+    pub async fn any_sealed(
+        &self,
+        seal: Seal,
+        is_of_interest: impl Fn(&Recorded) -> bool + Send + 'static,
+    ) -> Result<bool, StoreError> {
+        self.read(move |connection, path| {
+            let (mut last, mut newest, mut found) = (seal.before, None, false);
+            loop {
+                let rows = row::select(connection, path, OF_RANGE, (last.sequence, seal.last.sequence, ROWS_PER_STEP))?;
                 if rows.is_empty() {
-                    return Ok(last);
+                    break;
                 }
                 last = follow(path, last, &rows)?;
-                after = last.sequence;
+                newest = newest.max(rows.iter().map(|row| row.entry.at).max());
+                found |= rows.into_iter().map(recorded).any(|one| is_of_interest(&one));
+            }
+            // Its newest instant says when the retention is over.
+            match last == seal.last && newest == Some(seal.newest) {
+                true => Ok(found),
+                false => {
+                    let source = ChainBreak::Sealed { number: seal.number, found: last.sequence };
+                    Err(StoreError::Chain { path: path.to_owned(), source })
+                }
             }
         })
         .await
@@ -175,7 +268,7 @@ impl LogReader {
         self.read(move |connection, path| watch::unsent(connection, path, after)).await
     }
 
-    async fn read<T, F>(&self, question: F) -> Result<T, StoreError>
+    pub(super) async fn read<T, F>(&self, question: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection, &Path) -> Result<T, StoreError> + Send + 'static,
@@ -211,15 +304,38 @@ fn appeared_before(
     connection.prepare_cached(EARLIER_IN_PERIOD)?.query_row((id, start, at, sequence), |row| row.get(0))
 }
 
-/// Whether the last row fits the one before it: what can be asked at every start.
+/// What does not fit behind a row.
+fn break_behind(connection: &Connection, path: &Path, before: Link) -> StoreError {
+    let after = if before == Link::BEFORE_FIRST { i64::MIN } else { before.sequence };
+    let clauses = "WHERE sequence > ?1 ORDER BY sequence LIMIT 1";
+    let found = row::select(connection, path, clauses, [after]).and_then(|rows| follow(path, before, &rows));
+    let gone = ChainBreak::Tail { found: before.sequence, last: before.sequence.saturating_add(1) };
+    found.err().unwrap_or(StoreError::Chain { path: path.to_owned(), source: gone })
+}
+
+/// Whether the last row is the last there was, and fits the one before it: what can be asked at every start.
 pub(super) fn check_tail(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let mut tail = row::select(connection, path, "ORDER BY sequence DESC LIMIT 2", [])?;
     tail.reverse();
+    let gaps = walk::gaps(connection, path)?;
     match tail.as_slice() {
-        [before, last] => follow(path, before.link, std::slice::from_ref(last)),
-        rows => follow(path, Link::BEFORE_FIRST, rows),
-    }?;
-    Ok(())
+        [before, last] => follow(path, across(&gaps, before.link, last.link.sequence), std::slice::from_ref(last)),
+        [only] => follow(path, across(&gaps, Link::BEFORE_FIRST, only.link.sequence), std::slice::from_ref(only)),
+        _ => Ok(Link::BEFORE_FIRST),
+    }
+    .and_then(|found| is_last(connection, path, found))
+}
+
+/// Whether the log ends where the tail beside it says.
+fn is_last(connection: &Connection, path: &Path, found: Link) -> Result<(), StoreError> {
+    let tail = row::tail(connection, path)?;
+    match tail == found {
+        true => Ok(()),
+        false => {
+            let source = ChainBreak::Tail { found: found.sequence, last: tail.sequence };
+            Err(StoreError::Chain { path: path.to_owned(), source })
+        }
+    }
 }
 
 fn follow(path: &Path, mut last: Link, rows: &[StoredRow]) -> Result<Link, StoreError> {
@@ -237,10 +353,11 @@ fn select(
     parameters: impl rusqlite::Params,
 ) -> Result<Vec<Recorded>, StoreError> {
     let rows = row::select(connection, path, clauses, parameters)?;
-    Ok(rows
-        .into_iter()
-        .map(|StoredRow { link, entry }| Recorded { sequence: link.sequence, entry, is_new: false })
-        .collect())
+    Ok(rows.into_iter().map(recorded).collect())
+}
+
+fn recorded(StoredRow { link, entry }: StoredRow) -> Recorded {
+    Recorded { sequence: link.sequence, entry, is_new: false }
 }
 
 impl Pool {
@@ -267,6 +384,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::sqlite::append::LAST_PURGE;
 
     #[test]
     fn every_question_is_served_by_an_index() {
@@ -276,11 +394,13 @@ mod tests {
         for (question, parameters, indexes) in [
             (of_event(OF_QUEUE_FILE), 1, vec!["event_by_queue_id"]),
             (of_event(OF_TRANSACTION), 1, vec!["event_by_pec_msgid"]),
-            (of_event(OF_MSGID), 2, vec!["event_by_pec_msgid", "event_by_client_msgid"]),
-            (of_event(OF_SENDER), 4, vec!["event_by_sender"]),
-            (of_event(OF_RECIPIENT), 4, vec!["event_by_recipient"]),
             (of_event(OF_PERIOD), 3, vec!["event_by_time"]),
-            (of_event("WHERE slot = ?1"), 1, vec!["event_by_slot"]),
+            (of_event(OF_HOLDS), 0, vec!["event_by_hold"]),
+            (of_event(LAST_PURGE), 0, vec!["event_by_purge"]),
+            (HAS_PERIOD.to_owned(), 2, vec!["event_by_time"]),
+            (NEWEST.to_owned(), 1, vec!["event_by_time"]),
+            (of_event(OF_SLOT), 1, vec!["event_by_slot"]),
+            (of_event(SEALS), 0, vec!["event_by_slot"]),
             (STEP_OF_PERIOD.to_owned(), 4, vec!["event_by_time"]),
             (EARLIER_IN_PERIOD.to_owned(), 4, vec!["event_by_pec_msgid"]),
         ] {
@@ -291,7 +411,10 @@ mod tests {
                 .map(Result::unwrap)
                 .collect();
             let plan = plan.join("\n");
-            assert!(!plan.contains("SCAN event"), "{question}: {plan}");
+            // The whole of an index over a few rows is no scan of the log.
+            let few = ["INDEX event_by_hold", "INDEX event_by_purge"];
+            let is_scan = |line: &str| line.contains("SCAN event") && !few.iter().any(|index| line.contains(index));
+            assert!(!plan.lines().any(is_scan), "{question}: {plan}");
             for index in indexes {
                 assert!(plan.contains(index), "{question}: {plan}");
             }

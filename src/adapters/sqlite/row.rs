@@ -32,13 +32,31 @@ pub(super) fn last_link(connection: &Connection, path: &Path) -> Result<Link, St
         .map(|last| last.unwrap_or(Link::BEFORE_FIRST))
 }
 
-pub(super) fn insert(connection: &Connection, path: &Path, link: &Link, entry: &Entry) -> Result<(), StoreError> {
+/// The place of a row in the chain; none where the row is not there.
+pub(super) fn link(connection: &Connection, path: &Path, sequence: i64) -> Result<Option<Link>, StoreError> {
+    Ok(select(connection, path, "WHERE sequence = ?1", [sequence])?.pop().map(|row| row.link))
+}
+
+/// The last link there was, as the database keeps it beside the rows.
+pub(super) fn tail(connection: &Connection, path: &Path) -> Result<Link, StoreError> {
     connection
+        .prepare_cached("SELECT sequence, hash FROM tail")
+        .and_then(|mut statement| {
+            statement
+                .query_row([], |row| Ok(Link { sequence: row.get("sequence")?, hash: row.get("hash")? }))
+                .optional()
+        })
+        .named(path, "read the tail of")
+        .map(|tail| tail.unwrap_or(Link::BEFORE_FIRST))
+}
+
+pub(super) fn insert(connection: &Connection, path: &Path, link: &Link, entry: &Entry) -> Result<(), StoreError> {
+    let inserted = connection
         .prepare_cached(
             "INSERT INTO event (sequence, at, kind, queue_id, pec_msgid, client_msgid, sender, recipient, subject,
-                                notification, provider, details, slot, hash)
+                                notification, provider, issuer, details, slot, hash)
              VALUES (:sequence, :at, :kind, :queue_id, :pec_msgid, :client_msgid, :sender, :recipient, :subject,
-                     :notification, :provider, :details, :slot, :hash)",
+                     :notification, :provider, :issuer, :details, :slot, :hash)",
         )
         .and_then(|mut statement| {
             statement.execute(named_params! {
@@ -53,13 +71,15 @@ pub(super) fn insert(connection: &Connection, path: &Path, link: &Link, entry: &
                 ":subject": entry.subject,
                 ":notification": entry.notification.as_ref().map(|id| id.as_str()),
                 ":provider": entry.provider,
+                ":issuer": entry.issuer,
                 ":details": entry.details,
                 ":slot": entry.slot.as_ref().map(|slot| slot.as_str()),
                 ":hash": link.hash,
             })
         })
         .named(path, "add a row to")?;
-    Ok(())
+    // A trigger that somebody put into the file can leave a row out without an error.
+    if inserted == 1 { Ok(()) } else { Err(StoreError::KeptOut { path: path.to_owned() }) }
 }
 
 /// The rows that `SELECT * FROM event` with these `clauses` gives.
@@ -79,7 +99,8 @@ pub(super) fn select(
     Ok(found)
 }
 
-fn decode(row: &Row<'_>) -> Result<StoredRow, ChainBreak> {
+/// The row in these columns.
+pub(super) fn decode(row: &Row<'_>) -> Result<StoredRow, ChainBreak> {
     // Only a table that is not ours has no sequence; 0 is never written.
     let sequence = row.get("sequence").unwrap_or_default();
     let row = Columns { row, sequence };
@@ -94,6 +115,7 @@ fn decode(row: &Row<'_>) -> Result<StoredRow, ChainBreak> {
         subject: row.value("subject")?,
         notification: row.parsed("notification", |text| text.parse().ok(), Msgid::as_str)?,
         provider: row.value("provider")?,
+        issuer: row.value("issuer")?,
         details: row.value("details")?,
         slot: row.value::<Option<String>>("slot")?.map(Slot::from_stored),
     };

@@ -1,5 +1,5 @@
 -- The event log, schema version 1. One row per event; `log show` and an auditor's sqlite3 read the same columns.
--- The chain in `hash` is described at the head of legal_log/chain.rs.
+-- The chain in `hash` is described at the head of src/legal_log/chain.rs.
 
 CREATE TABLE event (
     sequence     INTEGER PRIMARY KEY,  -- from 1, without gaps
@@ -13,6 +13,7 @@ CREATE TABLE event (
     subject      TEXT,
     notification TEXT,                 -- Message-ID of the notification that tells this event
     provider     TEXT,                 -- where the message came from
+    issuer       TEXT,                 -- the name under which this provider certifies it
     details      TEXT,                 -- JSON: what is needed to write the notification again
     slot         TEXT,                 -- the fact of which there can be only one
     hash         BLOB NOT NULL
@@ -21,9 +22,6 @@ CREATE TABLE event (
 CREATE UNIQUE INDEX event_by_slot ON event (slot) WHERE slot IS NOT NULL;
 CREATE INDEX event_by_queue_id ON event (queue_id) WHERE queue_id IS NOT NULL;
 CREATE INDEX event_by_pec_msgid ON event (pec_msgid) WHERE pec_msgid IS NOT NULL;
-CREATE INDEX event_by_client_msgid ON event (client_msgid) WHERE client_msgid IS NOT NULL;
-CREATE INDEX event_by_sender ON event (sender COLLATE NOCASE, at) WHERE sender IS NOT NULL;
-CREATE INDEX event_by_recipient ON event (recipient COLLATE NOCASE, at) WHERE recipient IS NOT NULL;
 CREATE INDEX event_by_time ON event (at);
 
 CREATE TRIGGER event_refuses_update BEFORE UPDATE ON event
@@ -31,10 +29,18 @@ BEGIN
     SELECT RAISE(ABORT, 'the event log is legal evidence: its rows are never changed');
 END;
 
+-- Rows go only when the log itself says so: the last purge names the range, and stays.
 CREATE TRIGGER event_refuses_delete BEFORE DELETE ON event
+WHEN NOT EXISTS (
+    SELECT 1 FROM (SELECT details FROM event WHERE kind = 'purge' ORDER BY sequence DESC LIMIT 1)
+    WHERE OLD.sequence BETWEEN json_extract(details, '$.first') AND json_extract(details, '$.last')
+)
 BEGIN
     SELECT RAISE(ABORT, 'the event log is legal evidence: its rows are never deleted');
 END;
+
+CREATE INDEX event_by_purge ON event (sequence) WHERE kind = 'purge';
+CREATE INDEX event_by_hold ON event (sequence) WHERE kind IN ('hold', 'release');
 
 -- INSERT OR REPLACE deletes rows without asking the trigger above.
 CREATE TRIGGER event_refuses_replace BEFORE INSERT ON event
@@ -42,4 +48,17 @@ WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM event)
     OR EXISTS (SELECT 1 FROM event WHERE slot = NEW.slot)
 BEGIN
     SELECT RAISE(ABORT, 'the event log is legal evidence: a row takes the next sequence and a free slot');
+END;
+
+-- The last row there was: rows cut off at the end leave it behind.
+CREATE TABLE tail (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    sequence INTEGER NOT NULL,
+    hash     BLOB NOT NULL
+) STRICT;
+
+CREATE TRIGGER event_moves_tail AFTER INSERT ON event
+BEGIN
+    INSERT INTO tail (one, sequence, hash) VALUES (1, NEW.sequence, NEW.hash)
+    ON CONFLICT (one) DO UPDATE SET sequence = NEW.sequence, hash = NEW.hash;
 END;

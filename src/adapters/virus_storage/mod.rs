@@ -6,11 +6,10 @@
 //! again writes the same files. Only whole days that are past their retention are removed. Files are for their owner
 //! alone: what lies here is dangerous, and private.
 
-mod durable;
 mod record;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -18,9 +17,9 @@ use sha2::{Digest, Sha256};
 
 pub use record::Record;
 
+use crate::adapters::durable::{self, FileError};
 use crate::message::Pieces;
-use crate::operations::ports::{Infected, Pending, StoreFault, VirusStore};
-use crate::virus::is_past_retention;
+use crate::operations::ports::{DayStore, Infected, OutsideFault, Pending, StoreFault, VirusStore};
 
 /// How much of a PEC msgid stands in a name: file names have at most 255 octets.
 const MOST_OF_ID: usize = 150;
@@ -34,13 +33,8 @@ pub struct VirusStorage {
 /// Why the store did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    #[error("cannot {action} {}", path.display())]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{} is not a record of the virus store", path.display())]
     Record {
         path: PathBuf,
@@ -51,13 +45,6 @@ pub enum StorageError {
     Unknown(String),
     #[error("{} does not have the SHA-256 of its record: it was altered", .0.display())]
     Altered(PathBuf),
-}
-
-impl StorageError {
-    fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| StorageError::File { action, path, source }
-    }
 }
 
 impl VirusStorage {
@@ -75,7 +62,7 @@ impl VirusStorage {
     /// What was found from a day to another, both included, the earliest first.
     pub fn list(&self, from: Option<Date>, to: Option<Date>) -> Result<Vec<Record>, StorageError> {
         let mut records = Vec::new();
-        for (day, folder) in self.days()? {
+        for (day, folder) in durable::days(&self.folder)? {
             if from.is_some_and(|from| day < from) || to.is_some_and(|to| day > to) {
                 continue;
             }
@@ -95,7 +82,7 @@ impl VirusStorage {
         match path.try_exists() {
             Ok(true) => record::read(&path),
             Ok(false) => Err(StorageError::Unknown(name.to_owned())),
-            Err(error) => Err(StorageError::file("look at", &path)(error)),
+            Err(error) => Err(FileError::of("look at", &path)(error).into()),
         }
     }
 
@@ -103,25 +90,13 @@ impl VirusStorage {
     pub fn export(&self, name: &str, to: &Path) -> Result<Record, StorageError> {
         let record = self.show(name)?;
         let path = self.path(name, "eml")?;
-        let octets = fs::read(&path).map_err(StorageError::file("read", &path))?;
+        let octets = fs::read(&path).map_err(FileError::of("read", &path))?;
         if record::hexadecimal(&Sha256::digest(&octets)) != record.sha256 {
             return Err(StorageError::Altered(path));
         }
-        let mut file = durable::new_file(to).map_err(StorageError::file("make", to))?;
-        file.write_all(&octets).and_then(|()| file.sync_all()).map_err(StorageError::file("write", to))?;
+        let mut file = durable::new_file(to).map_err(FileError::of("make", to))?;
+        file.write_all(&octets).and_then(|()| file.sync_all()).map_err(FileError::of("write", to))?;
         Ok(record)
-    }
-
-    /// Removes the days that are past their retention; returns them.
-    pub fn purge(&self, today: Date) -> Result<Vec<Date>, StorageError> {
-        let mut removed = Vec::new();
-        for (day, folder) in self.days()? {
-            if is_past_retention(day, today) {
-                fs::remove_dir_all(&folder).map_err(StorageError::file("remove", &folder))?;
-                removed.push(day);
-            }
-        }
-        Ok(removed)
     }
 
     fn write(&self, message: &Pieces, about: &Infected) -> Result<String, StorageError> {
@@ -136,19 +111,6 @@ impl VirusStorage {
         Ok(record.name)
     }
 
-    /// The days with their folders, the earliest first; anything else below the store is not ours and left alone.
-    fn days(&self) -> Result<Vec<(Date, PathBuf)>, StorageError> {
-        let mut days: Vec<(Date, PathBuf)> = durable::entries(&self.folder)?
-            .into_iter()
-            .filter_map(|path| {
-                let day: Date = path.file_name()?.to_str()?.parse().ok()?;
-                (path.file_name()?.to_str()? == day.to_string()).then_some((day, path))
-            })
-            .collect();
-        days.sort();
-        Ok(days)
-    }
-
     /// Where a file of a message lies. A name that leads elsewhere is none.
     fn path(&self, name: &str, extension: &str) -> Result<PathBuf, StorageError> {
         let unknown = || StorageError::Unknown(name.to_owned());
@@ -157,6 +119,20 @@ impl VirusStorage {
             return Err(unknown());
         }
         Ok(self.folder.join(day.to_string()).join(format!("{name}.{extension}")))
+    }
+}
+
+impl DayStore for VirusStorage {
+    fn holds_what(&self) -> &'static str {
+        "infected messages"
+    }
+
+    fn days(&self) -> Result<Vec<Date>, OutsideFault> {
+        Ok(durable::days(&self.folder)?.into_iter().map(|(day, _)| day).collect())
+    }
+
+    fn remove(&self, day: Date) -> Result<(), OutsideFault> {
+        Ok(durable::remove_folder(&self.folder.join(day.to_string()))?)
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{MOST_OF_ID, StorageError};
+use crate::adapters::durable::FileError;
 use crate::message::Pieces;
 use crate::model::TemporalReference;
 use crate::operations::ports::Infected;
@@ -68,7 +69,7 @@ impl Record {
 
 /// Reads a record.
 pub fn read(path: &Path) -> Result<Record, StorageError> {
-    let text = fs::read(path).map_err(StorageError::file("read", path))?;
+    let text = fs::read(path).map_err(FileError::of("read", path))?;
     serde_json::from_slice(&text).map_err(|source| StorageError::Record { path: path.to_owned(), source })
 }
 

@@ -89,7 +89,7 @@ fn export_overwrites_nothing_and_notices_what_was_altered() {
     let target = folder.path().join("out.eml");
     storage.export(&name, &target).unwrap();
     assert_eq!(fs::read(&target).unwrap(), message().to_vec());
-    assert!(matches!(storage.export(&name, &target), Err(StorageError::File { action: "make", .. })));
+    assert!(matches!(storage.export(&name, &target), Err(StorageError::File(FileError { action: "make", .. }))));
     fs::write(storage.path(&name, "eml").unwrap(), "altered").unwrap();
     assert!(matches!(storage.export(&name, &folder.path().join("x")), Err(StorageError::Altered(_))));
     assert!(!folder.path().join("x").exists());
@@ -118,17 +118,18 @@ fn a_list_has_both_its_days_and_the_earliest_first() {
 }
 
 #[test]
-fn only_what_is_older_than_thirty_months_is_removed() {
+fn a_day_goes_with_all_that_was_kept_of_it_and_nothing_else() {
     let (_folder, storage) = stored();
     storage.write(&message(), &infected(JULY - 86_400, "a@x")).unwrap();
     storage.write(&message(), &infected(JULY, "b@x")).unwrap();
     let foreign = storage.folder.join("1999-1-1");
     fs::create_dir(&foreign).unwrap();
-    let purge = |today: &str| storage.purge(today.parse().unwrap()).unwrap();
-    assert!(purge("2027-01-14").is_empty(), "the last day counts");
-    assert_eq!(purge("2027-01-15"), ["2024-07-14".parse().unwrap()]);
+    let days = storage.days().unwrap();
+    assert_eq!(days, ["2024-07-14".parse().unwrap(), "2024-07-15".parse().unwrap()]);
+    storage.remove(days[0]).unwrap();
+    assert_eq!(storage.days().unwrap(), days[1..]);
     assert_eq!(storage.list(None, None).unwrap().len(), 1);
-    assert_eq!(purge("2027-01-16").len(), 1);
+    assert!(storage.remove(days[0]).is_err(), "it is gone");
     assert!(foreign.exists(), "what is not a day of the store is left alone");
 }
 
@@ -137,7 +138,7 @@ async fn a_store_that_cannot_be_written_is_a_fault() {
     let (folder, _) = stored();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    assert!(matches!(VirusStorage::open(&file), Err(StorageError::File { action: "make", .. })));
+    assert!(matches!(VirusStorage::open(&file), Err(StorageError::File(FileError { action: "make", .. }))));
     let storage = VirusStorage { folder: file };
     let about = infected(JULY, "a@x");
     assert!(storage.keep(&message(), &about).await.is_err());

@@ -35,6 +35,7 @@ impl Log {
             subject: None,
             notification: None,
             provider: Some("Alfa".into()),
+            issuer: None,
             details: (!details.is_empty()).then(|| details.to_owned()),
             slot: None,
         });

@@ -38,6 +38,11 @@ impl TransactionFacts {
     pub fn certifies(&self, address: &Address) -> bool {
         self.recipients.iter().any(|one| one.kind == RecipientType::Certified && one.address == *address)
     }
+
+    /// Whether an address is one of the recipients, certified or ordinary.
+    pub fn names(&self, address: &Address) -> bool {
+        self.recipients.iter().any(|one| one.address == *address)
+    }
 }
 
 /// All of one daticert.xml.

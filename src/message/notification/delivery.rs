@@ -10,7 +10,7 @@ use crate::model::{Address, Msgid, ReceiptType, TemporalReference};
 /// The delivery receipt for one recipient.
 ///
 /// `requested` is what the sender asked for, `issued` what this recipient gets (§3.3.2); `original` is the message as
-/// the issued type carries it, which a concise receipt does not.
+/// the issued type carries it: nothing in a concise receipt, nor in one that is made again after the original is gone.
 #[expect(clippy::too_many_arguments, reason = "each is one fact of the receipt")]
 pub fn delivery(
     facts: TransactionFacts,
@@ -20,7 +20,7 @@ pub fn delivery(
     at: TemporalReference,
     id: Msgid,
     issued: ReceiptType,
-    original: Pieces,
+    original: Option<Pieces>,
 ) -> Notification {
     let lines_recipient = format!("ed indirizzato a \"{recipient}\"");
     let data = CertificationData {
@@ -40,6 +40,5 @@ pub fn delivery(
         "è stato consegnato nella casella di destinazione.".to_owned(),
         identifier(&data),
     ];
-    let original = (issued != ReceiptType::Concise).then_some(original);
     Notification { to: data.facts.sender.clone(), data, id, text: ReadableText { title, lines }, original }
 }

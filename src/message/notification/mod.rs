@@ -13,7 +13,7 @@ mod virus_delivery_error;
 mod virus_detection;
 
 pub use delivery::delivery;
-pub use non_acceptance::{non_acceptance, non_acceptance_for_virus};
+pub use non_acceptance::{non_acceptance, non_acceptance_for_virus, reason as non_acceptance_reason};
 pub use non_delivery::{Failure, non_delivery};
 pub use server_server_acceptance::server_server_acceptance;
 pub use server_user_acceptance::server_user_acceptance;
@@ -23,7 +23,7 @@ pub use virus_detection::virus_detection;
 
 use crate::message::Pieces;
 use crate::message::body::{ReadableText, Unsigned};
-use crate::message::certification_data::CertificationData;
+use crate::message::certification_data::{CertificationData, TransactionFacts};
 use crate::message::encode::unstructured;
 use crate::message::wire::{self, ErrorType, Kind};
 use crate::model::{Address, Msgid, Provider, TemporalReference};
@@ -42,6 +42,17 @@ pub struct Notification {
 impl Notification {
     /// The message without its signature. `Date` and text carry the instant of the certification data (§4.1).
     pub fn compose(self, provider: &Provider) -> Unsigned {
+        self.composed(provider, None)
+    }
+
+    /// The same once more, made from the log: a field says so, outside and where the signature covers it. Texts and
+    /// certification data are those of the first time.
+    pub fn compose_again(self, provider: &Provider, made: TemporalReference, lacks_original: bool) -> Unsigned {
+        let lack = if lacks_original { wire::WITHOUT_ORIGINAL } else { "" };
+        self.composed(provider, Some(format!("{} {}{lack}", wire::FROM_LOG, made.date_field())))
+    }
+
+    fn composed(self, provider: &Provider, mark: Option<String>) -> Unsigned {
         let CertificationData { kind, error, facts, at, .. } = &self.data;
         let reference = facts.msgid.clone().unwrap_or_else(|| facts.id.bracketed());
         let mut header = vec![
@@ -58,7 +69,9 @@ impl Notification {
             (_, ErrorType::Virus) => header.push((wire::X_VERIFICA_SICUREZZA, wire::SECURITY_ERROR.to_owned())),
             _ => {}
         }
-        Unsigned::compose(header, &self.id, &self.text, Some(self.data.to_xml()), self.original)
+        let mark = mark.into_iter().map(|text| (wire::X_RIPRODUZIONE, text)).collect::<Vec<_>>();
+        header.extend(mark.iter().cloned());
+        Unsigned::compose_marked(header, &mark, &self.id, &self.text, Some(self.data.to_xml()), self.original)
     }
 }
 
@@ -70,6 +83,26 @@ pub fn when(at: TemporalReference) -> String {
 /// `Identificativo messaggio: ID`, the end of every text.
 fn identifier(data: &CertificationData) -> String {
     format!("Identificativo messaggio: {}", data.facts.id)
+}
+
+/// The certification data of what a virus stopped; `name` is the scanner's word for it.
+fn stopped_by_virus(
+    kind: Kind,
+    facts: TransactionFacts,
+    name: &str,
+    issuer: &str,
+    at: TemporalReference,
+) -> CertificationData {
+    CertificationData {
+        error: ErrorType::Virus,
+        error_text: Some(name.to_owned()),
+        ..CertificationData::new(kind, facts, issuer, at)
+    }
+}
+
+/// `è stato rilevato un problema di sicurezza NAME.`
+fn security_problem(name: &str) -> String {
+    format!("è stato rilevato un problema di sicurezza {name}.")
 }
 
 /// `"S" proveniente da "SENDER"`

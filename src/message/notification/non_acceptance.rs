@@ -1,24 +1,28 @@
 //! The non-acceptance notice, for failed formal checks (§3.1.2) and for a virus (§3.1.3); never with the original.
 
-use super::{Notification, identifier, subject_and_sender, when};
+use super::{Notification, identifier, security_problem, stopped_by_virus, subject_and_sender, when};
 use crate::message::body::ReadableText;
 use crate::message::certification_data::{CertificationData, TransactionFacts};
 use crate::message::defect::Defect;
 use crate::message::wire::{ErrorType, Kind};
 use crate::model::{Msgid, TemporalReference};
 
+/// What the notice says of the failed checks, all of them.
+pub fn reason(defects: &[Defect]) -> String {
+    defects.iter().map(Defect::phrase).collect::<Vec<_>>().join("; ")
+}
+
 /// The notice that names every failed check.
 pub fn non_acceptance(
     facts: TransactionFacts,
-    defects: &[Defect],
+    reason: &str,
     issuer: &str,
     at: TemporalReference,
     id: Msgid,
 ) -> Notification {
-    let reason = defects.iter().map(Defect::phrase).collect::<Vec<_>>().join("; ");
     let data = CertificationData {
         error: ErrorType::Other,
-        error_text: Some(reason.clone()),
+        error_text: Some(reason.to_owned()),
         ..CertificationData::new(Kind::NonAcceptance, facts, issuer, at)
     };
     let problem =
@@ -34,12 +38,8 @@ pub fn non_acceptance_for_virus(
     at: TemporalReference,
     id: Msgid,
 ) -> Notification {
-    let data = CertificationData {
-        error: ErrorType::Virus,
-        error_text: Some(name.to_owned()),
-        ..CertificationData::new(Kind::NonAcceptance, facts, issuer, at)
-    };
-    let problem = [format!("è stato rilevato un problema di sicurezza {name}.")];
+    let data = stopped_by_virus(Kind::NonAcceptance, facts, name, issuer, at);
+    let problem = [security_problem(name)];
     notice("Errore nell'accettazione del messaggio per presenza virus", data, &problem, id)
 }
 

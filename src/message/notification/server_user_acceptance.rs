@@ -2,14 +2,13 @@
 
 use super::{Notification, identifier, subject_and_sender, when};
 use crate::message::body::ReadableText;
-use crate::message::certification_data::CertificationData;
+use crate::message::certification_data::{CertificationData, TransactionFacts};
 use crate::message::wire::{self, Kind};
-use crate::model::Msgid;
+use crate::model::{Msgid, TemporalReference};
 
-/// The acceptance of a transport envelope: same facts, same instant (§4.1).
-pub fn server_user_acceptance(envelope: &CertificationData, id: Msgid) -> Notification {
-    let kind = Kind::ServerUserAcceptance;
-    let data = CertificationData::new(kind, envelope.facts.clone(), &envelope.issuer, envelope.at);
+/// The acceptance of a transport envelope, of which it has facts, issuer and instant (§4.1).
+pub fn server_user_acceptance(facts: TransactionFacts, issuer: &str, at: TemporalReference, id: Msgid) -> Notification {
+    let data = CertificationData::new(Kind::ServerUserAcceptance, facts, issuer, at);
     let mut lines =
         vec![format!("{} il messaggio", when(data.at)), subject_and_sender(&data), "ed indirizzato a:".to_owned()];
     lines.extend(data.facts.recipients.iter().map(|recipient| {

@@ -1,9 +1,9 @@
 //! The virus-induced non-delivery notice (§3.2.4): the recipient's provider stopped the message.
 
-use super::{Notification, identifier, when};
+use super::{Notification, identifier, security_problem, stopped_by_virus, when};
 use crate::message::body::ReadableText;
 use crate::message::certification_data::{CertificationData, TransactionFacts};
-use crate::message::wire::{ErrorType, Kind};
+use crate::message::wire::Kind;
 use crate::model::{Address, Msgid, TemporalReference};
 
 /// The notice about one recipient, to the sender; `name` is the virus as the detection named it.
@@ -17,17 +17,13 @@ pub fn virus_delivery_error(
 ) -> Notification {
     let lines_subject = format!("\"{}\" destinato", facts.subject_text());
     let lines_recipient = format!("all'utente \"{recipient}\"");
-    let data = CertificationData {
-        error: ErrorType::Virus,
-        recipient: Some(recipient),
-        error_text: Some(name.to_owned()),
-        ..CertificationData::new(Kind::NonDelivery, facts, issuer, at)
-    };
+    let stopped = stopped_by_virus(Kind::NonDelivery, facts, name, issuer, at);
+    let data = CertificationData { recipient: Some(recipient), ..stopped };
     let lines = vec![
         format!("{} nel messaggio", when(data.at)),
         lines_subject,
         lines_recipient,
-        format!("è stato rilevato un problema di sicurezza {name}."),
+        security_problem(name),
         "Il messaggio non è stato consegnato.".to_owned(),
         identifier(&data),
     ];

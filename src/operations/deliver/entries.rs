@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::delivery_point::Outcome;
 use crate::incoming_point::CertifiedMessage;
 use crate::legal_log::details::{ReceivedNotification, recipients};
 use crate::legal_log::{Entry, EventKind, Slot};
@@ -34,6 +33,12 @@ pub struct ArrivalDetails {
 }
 
 impl ArrivalDetails {
+    /// The recipients among these of which it does not know.
+    pub fn lacks(&self, here: &[Address]) -> Vec<Address> {
+        let known: Vec<Address> = self.here.iter().filter_map(|text| text.parse().ok()).collect();
+        here.iter().filter(|address| !known.contains(address)).cloned().collect()
+    }
+
     pub fn had(&self, trigger: Trigger) -> bool {
         self.triggers.iter().any(|address| address == trigger.address())
     }
@@ -41,14 +46,38 @@ impl ArrivalDetails {
     /// The facts of the transaction that an arrival tells: what every later notification about it certifies again.
     pub fn facts(arrival: &Entry) -> Option<TransactionFacts> {
         let known: Self = details(arrival).filter(|_| arrival.kind == EventKind::Arrival)?;
-        Some(TransactionFacts {
-            sender: arrival.sender.as_ref()?.parse().ok()?,
-            recipients: recipients(&known.recipients)?,
-            replies: known.replies,
-            subject: arrival.subject.clone(),
-            id: arrival.pec_msgid.clone()?,
-            msgid: arrival.client_msgid.clone(),
-        })
+        told_facts(arrival, &known.recipients, known.replies)
+    }
+}
+
+fn told_facts(entry: &Entry, all: &[(String, String)], replies: String) -> Option<TransactionFacts> {
+    Some(TransactionFacts {
+        sender: entry.sender.as_ref()?.parse().ok()?,
+        recipients: recipients(all)?,
+        replies,
+        subject: entry.subject.clone(),
+        id: entry.pec_msgid.clone()?,
+        msgid: entry.client_msgid.clone(),
+    })
+}
+
+/// What the notice of a message that was not accepted certifies, as the entry's details keep it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NonAcceptanceDetails {
+    /// `errore-esteso`: every check that failed, or the virus.
+    pub defects: Option<String>,
+    /// `errore`
+    pub error: String,
+    /// All recipients with their `tipo`.
+    pub recipients: Vec<(String, String)>,
+    pub replies: String,
+}
+
+impl NonAcceptanceDetails {
+    /// The facts of the transaction that never was.
+    pub fn facts(entry: &Entry) -> Option<TransactionFacts> {
+        let known: Self = details(entry).filter(|_| entry.kind == EventKind::NonAcceptance)?;
+        told_facts(entry, &known.recipients, known.replies)
     }
 }
 
@@ -92,6 +121,9 @@ pub struct VirusDetails {
     /// The message's name in our virus store, where we found it (§2.2.4).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stored: Option<String>,
+    /// The mailbox, where it is none of a certified recipient's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mailbox: Option<String>,
 }
 
 /// What all entries of one queue file share.
@@ -100,6 +132,8 @@ pub struct Author<'a> {
     pub queue_id: &'a str,
     pub message: &'a CertifiedMessage,
     pub at: TemporalReference,
+    /// This provider's name.
+    pub issuer: &'a str,
 }
 
 impl Author<'_> {
@@ -118,11 +152,18 @@ impl Author<'_> {
         Entry { details: json(&details), slot: Some(slot), ..self.entry(EventKind::Arrival, self.at) }
     }
 
+    /// The arrival of a recipient of ours whom Postfix did not name in the first attempt.
+    pub fn late_arrival(&self, recipient: &Address, triggers: &[Trigger]) -> Entry {
+        let slot = Slot::late_arrival(self.queue_id, recipient);
+        Entry { slot: Some(slot), ..self.arrival(std::slice::from_ref(recipient), triggers) }
+    }
+
     /// The acceptance carries the instant of the envelope (§4.1).
     pub fn acceptance(&self, notification: Msgid) -> Entry {
         let data = &self.message.data;
         Entry {
             notification: Some(notification),
+            issuer: Some(data.issuer.clone()),
             slot: Some(Slot::acceptance(&data.facts.id)),
             ..self.entry(EventKind::Acceptance, data.at)
         }
@@ -132,6 +173,7 @@ impl Author<'_> {
         Entry {
             recipient: Some(recipient.to_string()),
             notification: Some(notification),
+            issuer: Some(self.issuer.to_owned()),
             slot: Some(Slot::take_charge(&self.message.data.facts.id, recipient)),
             ..self.entry(EventKind::TakeCharge, self.at)
         }
@@ -155,34 +197,47 @@ impl Author<'_> {
 
     /// The outcome of a recipient of ours whose envelope is infected.
     pub fn virus_detection(&self, recipient: &Address, found: &Stored, notification: Msgid) -> Entry {
-        let details = VirusDetails { virus: found.virus.to_string(), stored: Some(found.name.clone()) };
+        let details = VirusDetails { virus: found.virus.to_string(), stored: Some(found.name.clone()), mailbox: None };
         Entry { details: json(&details), ..self.outcome(EventKind::VirusDetection, recipient, notification) }
     }
 
-    /// A further copy in a mailbox: `kind` tells whether an alias or a repetition made it.
+    /// An infected envelope did not reach a mailbox about which nothing is certified: nobody is told.
+    pub fn stopped(&self, mailbox: &str, found: &Stored) -> Entry {
+        let (virus, stored) = (found.virus.to_string(), Some(found.name.clone()));
+        let details = VirusDetails { virus, stored, mailbox: Some(mailbox.to_owned()) };
+        Entry { kind: EventKind::VirusDetection, details: json(&details), ..self.copy(None, mailbox) }
+    }
+
+    /// The envelope in a further mailbox of a recipient, or again for him: `kind` tells which.
     pub fn further(&self, kind: EventKind, recipient: &Address, mailbox: &str) -> Entry {
+        Entry { kind, ..self.copy(Some(recipient), mailbox) }
+    }
+
+    /// A mailbox that holds the envelope, as that of a recipient or of nobody who is named.
+    pub fn copy(&self, recipient: Option<&Address>, mailbox: &str) -> Entry {
         let details = OutcomeDetails { mailbox: mailbox.to_owned(), ..OutcomeDetails::default() };
         Entry {
-            recipient: Some(recipient.to_string()),
+            recipient: recipient.map(Address::to_string),
             details: json(&details),
-            slot: Some(Slot::mailbox(self.queue_id, mailbox)),
-            ..self.entry(kind, self.at)
+            slot: Some(Slot::mailbox(self.queue_id, recipient, mailbox)),
+            ..self.entry(EventKind::Copy, self.at)
         }
     }
 
-    /// Our own notice that a submission was not accepted, on its way to the sender. The notice is made by the milter and
-    /// not from this entry, which holds the same facts (§2.3).
+    /// Our own notice that a submission was not accepted, on its way to the sender. The milter made it; from this entry the
+    /// same can be made again (§2.3).
     pub fn non_acceptance(&self) -> Entry {
         let data = &self.message.data;
-        let details = serde_json::json!({
-            "defects": data.error_text,
-            "error": data.error.token(),
-            "recipients": tokens(&data.facts.recipients),
-            "replies": data.facts.replies,
-        });
+        let details = NonAcceptanceDetails {
+            defects: data.error_text.clone(),
+            error: data.error.token().to_owned(),
+            recipients: tokens(&data.facts.recipients),
+            replies: data.facts.replies.clone(),
+        };
         Entry {
             notification: self.message.id.clone(),
-            details: Some(details.to_string()),
+            issuer: Some(data.issuer.clone()),
+            details: json(&details),
             slot: Some(Slot::acceptance(&data.facts.id)),
             ..self.entry(EventKind::NonAcceptance, data.at)
         }
@@ -203,6 +258,7 @@ impl Author<'_> {
         };
         Entry {
             recipient,
+            notification: self.message.id.clone(),
             details: json(&details),
             slot: Some(Slot::arrival(self.queue_id)),
             ..self.entry(EventKind::NotificationReceived, self.at)
@@ -213,6 +269,7 @@ impl Author<'_> {
         Entry {
             recipient: Some(recipient.to_string()),
             notification: Some(notification),
+            issuer: Some(self.issuer.to_owned()),
             slot: Some(Slot::outcome(&self.message.data.facts.id, recipient)),
             ..self.entry(kind, self.at)
         }
@@ -231,6 +288,7 @@ impl Author<'_> {
             subject: facts.subject.clone(),
             notification: None,
             provider: Some(self.message.provider.clone()),
+            issuer: None,
             details: None,
             slot: None,
         }
@@ -250,12 +308,14 @@ pub struct ReportAuthor<'a> {
     pub arrival: &'a Entry,
     pub id: &'a PecMsgid,
     pub at: TemporalReference,
+    /// This provider's name.
+    pub issuer: &'a str,
 }
 
 impl ReportAuthor<'_> {
     pub fn take_charge(&self, recipient: &Address, notification: Msgid) -> Entry {
         let slot = Slot::take_charge(self.id, recipient);
-        Entry { notification: Some(notification), ..self.entry(EventKind::TakeCharge, recipient, slot) }
+        self.told(notification, self.entry(EventKind::TakeCharge, recipient, slot))
     }
 
     pub fn non_delivery(
@@ -271,27 +331,25 @@ impl ReportAuthor<'_> {
             ..reported(recipient, report)
         };
         let slot = Slot::outcome(self.id, recipient);
-        Entry {
-            notification: Some(notification),
-            details: json(&details),
-            ..self.entry(EventKind::NonDelivery, recipient, slot)
-        }
+        let entry = self.entry(EventKind::NonDelivery, recipient, slot);
+        Entry { details: json(&details), ..self.told(notification, entry) }
     }
 
     /// The outcome of a recipient whose provider found a virus (§3.2.4).
     pub fn virus_non_delivery(&self, recipient: &Address, virus: &VirusName, notification: Msgid) -> Entry {
-        let details = VirusDetails { virus: virus.to_string(), stored: None };
+        let details = VirusDetails { virus: virus.to_string(), stored: None, mailbox: None };
         let slot = Slot::outcome(self.id, recipient);
-        Entry {
-            notification: Some(notification),
-            details: json(&details),
-            ..self.entry(EventKind::VirusNonDelivery, recipient, slot)
-        }
+        let entry = self.entry(EventKind::VirusNonDelivery, recipient, slot);
+        Entry { details: json(&details), ..self.told(notification, entry) }
     }
 
     pub fn late_failure(&self, recipient: &Address, report: &RecipientStatus) -> Entry {
         let slot = Slot::late_failure(self.queue_id, recipient);
         Entry { details: json(&reported(recipient, report)), ..self.entry(EventKind::LateFailure, recipient, slot) }
+    }
+
+    fn told(&self, notification: Msgid, entry: Entry) -> Entry {
+        Entry { notification: Some(notification), issuer: Some(self.issuer.to_owned()), ..entry }
     }
 
     fn entry(&self, kind: EventKind, recipient: &Address, slot: Slot) -> Entry {
@@ -319,18 +377,6 @@ fn reported(recipient: &Address, report: &RecipientStatus) -> OutcomeDetails {
     }
 }
 
-/// What one recipient's outcome is when several mailboxes stand behind it: stored as soon as one holds the message,
-/// refused when all refuse it.
-pub fn combined(outcomes: &[Outcome]) -> Outcome {
-    if outcomes.contains(&Outcome::Stored) {
-        return Outcome::Stored;
-    }
-    if outcomes.contains(&Outcome::Open) {
-        return Outcome::Open;
-    }
-    outcomes.first().cloned().unwrap_or(Outcome::Open)
-}
-
 /// The details of an entry; none where they are not of this form.
 pub fn details<T: for<'a> Deserialize<'a>>(entry: &Entry) -> Option<T> {
     entry.details.as_deref().and_then(|text| serde_json::from_str(text).ok())
@@ -338,17 +384,4 @@ pub fn details<T: for<'a> Deserialize<'a>>(entry: &Entry) -> Option<T> {
 
 fn json(details: &impl Serialize) -> Option<String> {
     serde_json::to_string(details).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_stored_copy_is_enough_and_one_open_mailbox_keeps_it_open() {
-        let refused = || Outcome::Refused(Failure::from_status("5.1.1"));
-        assert_eq!(combined(&[refused(), Outcome::Open, Outcome::Stored]), Outcome::Stored);
-        assert_eq!(combined(&[refused(), Outcome::Open]), Outcome::Open);
-        assert_eq!(combined(&[refused(), refused()]), refused());
-    }
 }

@@ -1,22 +1,27 @@
 //! A correct transport envelope in the hop: the three steps that certify.
+//!
+//! What the answers of the mailbox server come to is decided in `answers`, what earlier attempts left in `served`; here is
+//! the order of the effects.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
-use super::entries::{ArrivalDetails, Author, OutcomeDetails, combined, details};
+use super::answers::{Answered, Decider, told_again};
+use super::attempt::{Addressed, Attempt, Local, Triggers, distinct, places};
+use super::entries::{ArrivalDetails, Author, details};
+use super::plan::Plan;
+use super::receipts::{self, Original, Telling, Transaction};
+use super::served::{Due, Served, contradicts, names};
 use super::viruses::Inspection;
-use super::{Fault, Hop, Local, is_own, mail, receipts};
+use super::{Fault, Hop, is_own};
 use crate::crash;
-use crate::delivery_point::{Outcome, brief, issued_receipt, outcome};
+use crate::delivery_point::outcome;
 use crate::incoming_point::CertifiedMessage;
 use crate::legal_log::{Entry, EventKind, Recorded};
-use crate::message::Pieces;
-use crate::message::notification::Notification;
-use crate::model::{Address, Msgid, TemporalReference};
+use crate::model::{Address, Msgid};
 use crate::operations::current::Current;
-use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, QueueFile, Reply};
+use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, Reply};
 use crate::operations::telling;
 use crate::operations::triggers::Trigger;
 
@@ -27,228 +32,181 @@ struct Arrived {
     take_charges: Vec<Recorded>,
     /// The transaction's earlier entries, empty for a message seen for the first time.
     earlier: Vec<Recorded>,
-    /// The instant of its first arrival.
-    at: TemporalReference,
+    /// Its first arrival.
+    entry: Entry,
+    /// What that tells of the transaction.
+    transaction: Transaction,
 }
 
-/// A notification with the recipients of the transaction that may be answered once it is sent.
-pub(super) struct Telling {
-    pub notification: Notification,
-    pub answers: Vec<usize>,
+/// What the second step came to.
+struct Outcomes {
+    /// Answers that are final already.
+    replies: Vec<(usize, Reply)>,
+    /// What is to be told, each with the places it answers.
+    told: Vec<(Recorded, Vec<usize>)>,
 }
 
 impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     pub(super) async fn deliver_envelope(
         &self,
-        current: &Arc<Current>,
-        file: &QueueFile,
+        attempt: &Attempt<'_>,
         message: &CertifiedMessage,
-        locals: Vec<Local>,
-        triggers: &[(usize, Trigger)],
     ) -> Result<Vec<Reply>, Fault> {
-        let asked = |trigger| triggers.iter().any(|(_, one)| *one == trigger);
-        if asked(Trigger::Acceptance) && !(is_own(current, message) && current.manages(&message.data.facts.sender)) {
+        let (current, triggers, facts) = (&attempt.current, &attempt.triggers, &message.data.facts);
+        if triggers.has(Trigger::Acceptance) && !(is_own(current, message) && current.manages(&facts.sender)) {
             return Err(Fault::ForeignAcceptance);
         }
-        let arrived = self.arrive(current, file, message, &locals, triggers).await?;
-        crash::point("arrival-recorded");
-        let (mut replies, outcomes) = self.to_mailboxes(current, file, message, &locals, &arrived).await?;
-        crash::point("outcomes-recorded");
-
-        let brief = brief_original(message, &outcomes).await?;
-        let tellings = tellings(current, message, brief.as_ref(), &locals, triggers, &arrived, &outcomes);
-        for (index, reply) in self.tell(current, file, tellings).await? {
-            replies.push((index, reply));
+        let addressed = attempt.addressed(facts);
+        let was_sent_on =
+            addressed.are_all_beside() && triggers.is_empty() && self.arrival_of(attempt).await?.is_none();
+        if was_sent_on {
+            // By somebody here, to whom he likes: it certifies nothing any more.
+            return Ok(attempt.in_order(&self.pass(attempt).await));
         }
+        let arrived = self.arrive(attempt, message, &addressed.listed).await?;
+        crash::point("arrival-recorded");
+        let Outcomes { mut replies, told } = self.to_mailboxes(attempt, message, &addressed, &arrived).await?;
+        crash::point("outcomes-recorded");
+        let original = original_for(message, &told).await?;
+        let tellings = tellings(&attempt.triggers, &original, &addressed.listed, &arrived, told);
+        replies.extend(self.tell(attempt, tellings).await?);
+        replies.extend(until_named(attempt.queue_id(), &addressed.unnamed));
         crash::point("before-answer");
-        Ok(in_order(file, replies))
+        Ok(attempt.in_order(&replies))
     }
 
     /// Step 1: one commit for the queue file, the acceptance and the recipients taken in charge.
     async fn arrive(
         &self,
-        current: &Current,
-        file: &QueueFile,
+        attempt: &Attempt<'_>,
         message: &CertifiedMessage,
         locals: &[Local],
-        triggers: &[(usize, Trigger)],
     ) -> Result<Arrived, Fault> {
-        let author = Author { queue_id: &file.queue_id, message, at: self.instruments.now() };
+        let (current, triggers, queue_id) = (&attempt.current, &attempt.triggers, attempt.queue_id());
+        let id = &message.data.facts.id;
+        let author = Author { queue_id, message, at: self.instruments.now(), issuer: &current.provider.name };
         let here = distinct(locals);
-        let kinds: Vec<Trigger> = triggers.iter().map(|(_, trigger)| *trigger).collect();
-        let mut batch = vec![author.arrival(&here, &kinds)];
-        let wants_acceptance = kinds.contains(&Trigger::Acceptance);
-        if wants_acceptance {
-            batch.push(author.acceptance(self.new_id(current)));
-        }
-        let take_charge_id = self.new_id(current);
-        batch.extend(here.iter().map(|recipient| author.take_charge(recipient, take_charge_id.clone())));
-
+        let batch = facts_of_arrival(&author, triggers, &here, || self.new_id(current));
         let mut recorded = self.log.record(batch).await?.into_iter();
         let arrival = recorded.next().ok_or(Fault::UnreadableArrival)?;
-        let acceptance = if wants_acceptance { recorded.next() } else { None };
-        let mut take_charges: Vec<Recorded> = recorded.collect();
-        if arrival.entry.pec_msgid.as_ref() != Some(&message.data.facts.id) {
+        let acceptance = if triggers.has(Trigger::Acceptance) { recorded.next() } else { None };
+        let new_take_charges: Vec<Recorded> = recorded.collect();
+        if arrival.entry.pec_msgid.as_ref() != Some(id) {
             return Err(Fault::ReusedQueueId);
         }
-        let is_first_sight = arrival.is_new && take_charges.iter().all(|one| one.is_new);
-        let earlier = match is_first_sight {
-            true => Vec::new(),
-            false => self.log.of_transaction(&message.data.facts.id).await?,
-        };
+        let is_first_sight = arrival.is_new && new_take_charges.iter().all(|one| one.is_new);
+        let earlier = if is_first_sight { Vec::new() } else { self.log.of_transaction(id).await? };
         if earlier.iter().any(|one| contradicts(&one.entry, message)) {
-            return Err(Fault::ReusedMsgid(message.data.facts.id.clone()));
-        }
-        if !is_first_sight {
-            // All recipients of a take-charge stand in it again, also those that need no further work.
-            let ids: HashSet<Option<Msgid>> = take_charges.iter().map(|one| one.entry.notification.clone()).collect();
-            take_charges = earlier
-                .iter()
-                .filter(|one| one.entry.kind == EventKind::TakeCharge)
-                .filter(|one| {
-                    one.entry.queue_id.as_deref() == Some(&file.queue_id) || ids.contains(&one.entry.notification)
-                })
-                .cloned()
-                .collect();
+            return Err(Fault::ReusedMsgid(id.clone()));
         }
         let known: ArrivalDetails = details(&arrival.entry).ok_or(Fault::UnreadableArrival)?;
-        let is_told_by_trigger = known.had(Trigger::TakeCharge) && !kinds.contains(&Trigger::TakeCharge);
-        if is_told_by_trigger {
-            take_charges.clear();
+        // Whom Postfix did not name before: it was told to, meanwhile.
+        let late = known.lacks(&here);
+        if !late.is_empty() {
+            let kinds: Vec<Trigger> = triggers.kinds().collect();
+            self.log.record(late.iter().map(|recipient| author.late_arrival(recipient, &kinds)).collect()).await?;
         }
+        let take_charges = match known.had(Trigger::TakeCharge) && !triggers.has(Trigger::TakeCharge) {
+            // Those of the others were told before the trigger was answered.
+            true => take_charges_again(None, &earlier, &about(&new_take_charges, &late)),
+            false if is_first_sight => new_take_charges,
+            false => take_charges_again(Some(queue_id), &earlier, &new_take_charges),
+        };
         if arrival.is_new {
-            let (id, provider) = (&message.data.facts.id, &message.provider);
-            info!(queue_id = %file.queue_id, %id, %provider, recipients = here.len(), sha1 = message.is_sha1, "arrived");
+            let provider = &message.provider;
+            info!(queue_id, %id, %provider, recipients = here.len(), sha1 = message.is_sha1, "arrived");
         }
-        Ok(Arrived { acceptance, take_charges, earlier, at: arrival.entry.at })
+        let transaction = Transaction::of(&arrival.entry).ok_or(Fault::UnreadableArrival)?;
+        Ok(Arrived { acceptance, take_charges, earlier, entry: arrival.entry, transaction })
     }
 
-    /// Step 2: the scanner's verdict, then the mailbox server's answers, committed. Returns answers that are final already,
-    /// and the outcomes that are to be told, each with the places it answers.
+    /// Step 2: the scanner's verdict, the original kept, then the mailbox server's answers, committed.
     async fn to_mailboxes(
         &self,
-        current: &Current,
-        file: &QueueFile,
+        attempt: &Attempt<'_>,
         message: &CertifiedMessage,
-        locals: &[Local],
+        addressed: &Addressed,
         arrived: &Arrived,
-    ) -> Result<(Vec<(usize, Reply)>, Vec<(Recorded, Vec<usize>)>), Fault> {
-        let served = Served { queue_id: &file.queue_id, earlier: &arrived.earlier };
-        let (done, to_offer): (Vec<&Local>, Vec<&Local>) = locals.iter().partition(|local| served.is_done(local));
-        let to_offer: Vec<Local> = to_offer.into_iter().cloned().collect();
-        let inspection = match to_offer.is_empty() || is_own(current, message) {
+    ) -> Result<Outcomes, Fault> {
+        let served = Served { queue_id: attempt.queue_id(), earlier: &arrived.earlier };
+        let due = served.due(addressed);
+        log_beside(message, &served, &due);
+        let told_again = told_again(&served, &due.done);
+
+        let inspection = match due.is_empty() || is_own(&attempt.current, message) {
             true => Inspection::Clean,
-            false => self.inspect(file, message, &to_offer, arrived.at).await,
+            false => self.inspect(attempt, message, &due.all(), arrived.entry.at).await,
         };
-        let replies = match inspection {
-            Inspection::Clean if !to_offer.is_empty() => self.mailboxes.deliver(&mail(file, &to_offer)).await,
-            _ => Vec::new(),
+        let inspection = match inspection {
+            Inspection::Clean => self.keep_original(attempt, message, &due.open, arrived.entry.at).await,
+            other => other,
+        };
+        let offered = if matches!(inspection, Inspection::Clean) { due.all() } else { Vec::new() };
+        let replies = self.offer(attempt, message, &offered).await;
+        let answered = answered(&offered, &replies);
+
+        let (queue_id, issuer) = (attempt.queue_id(), attempt.current.provider.name.as_str());
+        let author = Author { queue_id, message, at: self.instruments.now(), issuer };
+        let new_id = || self.new_id(&attempt.current);
+        let plan = Decider { author, served, new_id: &new_id }.plan(&due, &inspection, &answered);
+        let recorded = self.commit(&plan).await?;
+        let mut told = plan.told(recorded);
+        told.extend(told_again);
+        Ok(Outcomes { replies: plan.replies, told })
+    }
+
+    /// The mailbox server's answers, in order.
+    async fn offer(&self, attempt: &Attempt<'_>, message: &CertifiedMessage, offered: &[Local]) -> Vec<Reply> {
+        let replies = match offered.is_empty() {
+            true => Vec::new(),
+            false => self.mailboxes.deliver(&attempt.mail(offered)).await,
         };
         crash::point("mailbox-stored");
-        let author = Author { queue_id: &file.queue_id, message, at: self.instruments.now() };
-        let answered: Vec<(&Local, Outcome, &Reply)> = to_offer
-            .iter()
-            .zip(&replies)
-            .map(|(local, reply)| (local, outcome(reply.code, &reply.text), reply))
-            .collect();
-
-        let (mut final_replies, mut batch, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        match &inspection {
-            Inspection::Clean => {}
-            Inspection::Unknown(reply) => final_replies.extend(to_offer.iter().map(|one| (one.index, reply.clone()))),
-            Inspection::Infected(found) => {
-                for recipient in distinct(&to_offer) {
-                    let of_recipient = to_offer.iter().filter(|local| local.is(&recipient));
-                    batch.push(author.virus_detection(&recipient, found, self.new_id(current)));
-                    places.push((batch.len() - 1, of_recipient.map(|local| local.index).collect::<Vec<_>>()));
-                }
-            }
+        for (local, reply) in offered.iter().zip(&replies) {
+            let (queue_id, id, mailbox) = (attempt.queue_id(), &message.data.facts.id, &local.recipient.address);
+            info!(queue_id, %id, recipient = %local.named, %mailbox, %reply, "mailbox answered");
         }
-        for local in &done {
-            if served.is_repetition(local) {
-                warn!(queue_id = %file.queue_id, id = %message.data.facts.id, recipient = %local.named, "came before, not stored again");
-                batch.extend(
-                    local
-                        .address()
-                        .map(|recipient| author.further(EventKind::Duplicate, &recipient, &local.recipient.address)),
-                );
-            }
-        }
-        for recipient in distinct(&to_offer) {
-            let of_recipient: Vec<_> = answered.iter().filter(|(local, ..)| local.is(&recipient)).collect();
-            let outcomes: Vec<Outcome> = of_recipient.iter().map(|(_, outcome, _)| outcome.clone()).collect();
-            let before = served.outcome_of(&recipient);
-            for (local, outcome, reply) in &of_recipient {
-                info!(queue_id = %file.queue_id, id = %message.data.facts.id, recipient = %recipient, mailbox = %local.recipient.address, %reply, "mailbox answered");
-                if *outcome == Outcome::Open {
-                    final_replies.push((local.index, (*reply).clone()));
-                }
-            }
-            let decided = of_recipient.iter().filter(|(_, outcome, _)| *outcome != Outcome::Open);
-            let indexes: Vec<usize> = decided.map(|(local, ..)| local.index).collect();
-            let first = of_recipient.iter().find(|(_, one, _)| *one == combined(&outcomes));
-            let Some((first, combined, reply)) = first else { continue };
-            let stored = of_recipient.iter().filter(|(_, outcome, _)| *outcome == Outcome::Stored);
-            let further = |local: &Local| author.further(EventKind::Copy, &recipient, &local.recipient.address);
-            match (before, combined) {
-                // An alias led to several mailboxes, one of which decided the outcome in an earlier attempt.
-                (Some(_), _) => batch.extend(stored.map(|(local, ..)| further(local))),
-                (None, Outcome::Stored) => {
-                    let issued =
-                        issued_receipt(message.data.requested.unwrap_or_default(), &recipient, &message.original);
-                    batch.push(author.delivery(&recipient, &first.recipient.address, issued, self.new_id(current)));
-                    places.push((batch.len() - 1, indexes));
-                    batch.extend(
-                        stored.filter(|(local, ..)| local.index != first.index).map(|(local, ..)| further(local)),
-                    );
-                }
-                (None, Outcome::Refused(failure)) => {
-                    batch.push(author.non_delivery(
-                        &recipient,
-                        &first.recipient.address,
-                        failure,
-                        self.new_id(current),
-                    ));
-                    places.push((batch.len() - 1, indexes));
-                }
-                // One mailbox refused, another is still open: the outcome waits, and so does the answer.
-                (None, Outcome::Open) => {
-                    final_replies.extend(indexes.into_iter().map(|index| (index, (*reply).clone())))
-                }
-            }
-        }
-        let recorded = if batch.is_empty() { Vec::new() } else { self.log.record(batch).await? };
-        let mut outcomes: Vec<(Recorded, Vec<usize>)> =
-            places.into_iter().filter_map(|(place, indexes)| Some((recorded.get(place)?.clone(), indexes))).collect();
-        for local in done {
-            let recorded = local.address().and_then(|recipient| served.outcome_of(&recipient));
-            outcomes.extend(recorded.map(|one| (one.clone(), vec![local.index])));
-        }
-        Ok((final_replies, outcomes))
+        replies
     }
 
     /// Step 3: signs and sends; returns a 4xx for every place whose notification could not be sent.
     pub(super) async fn tell(
         &self,
-        current: &Arc<Current>,
-        file: &QueueFile,
+        attempt: &Attempt<'_>,
         tellings: Vec<Telling>,
     ) -> Result<Vec<(usize, Reply)>, Fault> {
+        let queue_id = attempt.queue_id();
         let mut failed = Vec::new();
         for Telling { notification, answers } in tellings {
-            let (id, to) = (notification.id.clone(), notification.to.clone());
-            let (kind, about) = (notification.data.kind.token(), notification.data.facts.id.clone());
-            let reply = telling::tell(current, &self.mailboxes, &self.injection, notification).await?;
+            let (own_id, to) = (notification.id.clone(), notification.to.clone());
+            let (kind, id) = (notification.data.kind.token(), notification.data.facts.id.clone());
+            let reply =
+                telling::tell(&attempt.current, &self.mailboxes, &self.injection, notification, self.instruments.now())
+                    .await?;
             if reply.is_positive() {
                 crash::point("notification-sent");
-                info!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, "notification sent");
+                info!(queue_id, %id, kind, notification = %own_id, %to, "notification sent");
             } else {
-                error!(queue_id = %file.queue_id, id = %about, kind, notification = %id, %to, %reply, "notification not sent, it will be tried again");
+                error!(queue_id, %id, kind, notification = %own_id, %to, %reply, "notification not sent, it will be tried again");
                 let text = format!("4.3.0 the notification {kind} could not be sent: {}", reply.text);
                 failed.extend(answers.into_iter().map(|index| (index, Reply::new(451, text.clone()))));
             }
         }
         Ok(failed)
+    }
+
+    /// Makes the entries of a plan durable; returns what stands in the log for each.
+    pub(super) async fn commit(&self, plan: &Plan) -> Result<Vec<Recorded>, Fault> {
+        let batch: Vec<Entry> = plan.entries().cloned().collect();
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let recorded = self.log.record(batch).await?;
+        let overtaken = plan.overtaken(&recorded);
+        if !overtaken.is_empty() {
+            self.log.record(overtaken).await?;
+        }
+        Ok(recorded)
     }
 
     /// A Message-ID that no message had.
@@ -257,129 +215,88 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     }
 }
 
-/// What earlier attempts and earlier copies of the same envelope left in the log.
-struct Served<'a> {
-    queue_id: &'a str,
-    earlier: &'a [Recorded],
+/// What the first step commits: the arrival, the acceptance where it is asked for, then the take-charges.
+fn facts_of_arrival(author: &Author, triggers: &Triggers, here: &[Address], new_id: impl Fn() -> Msgid) -> Vec<Entry> {
+    let kinds: Vec<Trigger> = triggers.kinds().collect();
+    let mut batch = vec![author.arrival(here, &kinds)];
+    if triggers.has(Trigger::Acceptance) {
+        batch.push(author.acceptance(new_id()));
+    }
+    let take_charge_id = new_id();
+    batch.extend(here.iter().map(|recipient| author.take_charge(recipient, take_charge_id.clone())));
+    batch
 }
 
-impl<'a> Served<'a> {
-    fn outcome_of(&self, recipient: &Address) -> Option<&'a Recorded> {
-        let is_outcome = |entry: &Entry| {
-            matches!(entry.kind, EventKind::Delivery | EventKind::NonDelivery | EventKind::VirusDetection)
-        };
-        self.earlier.iter().find(|one| is_outcome(&one.entry) && names(&one.entry, recipient))
-    }
+/// The take-charges that were found, and all of this queue file where it is given. All recipients of a take-charge stand
+/// in it again, also those that need no further work.
+fn take_charges_again(queue_id: Option<&str>, earlier: &[Recorded], found: &[Recorded]) -> Vec<Recorded> {
+    let ids: HashSet<Option<&Msgid>> = found.iter().map(|one| one.entry.notification.as_ref()).collect();
+    let of_kind = earlier.iter().filter(|one| one.entry.kind == EventKind::TakeCharge);
+    let is_own = |entry: &Entry| queue_id.is_some() && entry.queue_id.as_deref() == queue_id;
+    let is_told = |entry: &Entry| is_own(entry) || ids.contains(&entry.notification.as_ref());
+    of_kind.filter(|one| is_told(&one.entry)).cloned().collect()
+}
 
-    /// Whether the mailbox must not be offered the message again.
-    fn is_done(&self, local: &Local) -> bool {
-        self.is_repetition(local)
-            || self.is_stopped(local)
-            || self.earlier.iter().any(|one| {
-                let mailbox = details::<OutcomeDetails>(&one.entry).map(|known| known.mailbox);
-                one.entry.queue_id.as_deref() == Some(self.queue_id)
-                    && mailbox.is_some_and(|mailbox| mailbox.eq_ignore_ascii_case(&local.recipient.address))
-            })
-    }
+/// The entries about some recipients.
+fn about(recorded: &[Recorded], recipients: &[Address]) -> Vec<Recorded> {
+    let is_about = |entry: &Entry| recipients.iter().any(|recipient| names(entry, recipient));
+    recorded.iter().filter(|one| is_about(&one.entry)).cloned().collect()
+}
 
-    /// Whether a virus kept the message from all mailboxes of the recipient.
-    fn is_stopped(&self, local: &Local) -> bool {
-        let outcome = local.address().and_then(|recipient| self.outcome_of(&recipient));
-        outcome.is_some_and(|one| one.entry.kind == EventKind::VirusDetection)
-    }
+/// Mailboxes that may be a recipient's wait until Postfix tells whose they are, and nobody else waits for them.
+fn until_named(queue_id: &str, unnamed: &[Local]) -> Vec<(usize, Reply)> {
+    let wait = |local: &Local| {
+        error!(queue_id, mailbox = %local.recipient.address, "the envelope does not name this mailbox, and Postfix does not tell whom its sender named (ORCPT), so it waits in the queue: take dsn out of lmtp_discard_lhlo_keywords, and leave enable_original_recipient = yes, in main.cf");
+        (local.index, Reply::new(451, "4.3.5 the original recipient is not known, see the log of pec-milter"))
+    };
+    unnamed.iter().map(wait).collect()
+}
 
-    /// Whether the recipient has its outcome from another copy of the envelope.
-    fn is_repetition(&self, local: &Local) -> bool {
-        let outcome = local.address().and_then(|recipient| self.outcome_of(&recipient));
-        outcome.is_some_and(|one| one.entry.queue_id.as_deref() != Some(self.queue_id))
+/// What is out of the ordinary about the mailboxes of an envelope.
+fn log_beside(message: &CertifiedMessage, served: &Served, due: &Due) {
+    let (queue_id, id) = (served.queue_id, &message.data.facts.id);
+    for local in due.done.iter().filter(|local| served.is_repetition(local)) {
+        warn!(queue_id, %id, recipient = %local.named, "came before, not stored again");
+    }
+    for local in &due.copies {
+        warn!(queue_id, %id, mailbox = %local.recipient.address, "the envelope does not name this mailbox: it gets a copy, and nothing is certified about it; look for always_bcc, sender_bcc_maps and recipient_bcc_maps in main.cf");
     }
 }
 
-impl Local {
-    fn address(&self) -> Option<Address> {
-        self.named.parse().ok()
-    }
-
-    fn is(&self, recipient: &Address) -> bool {
-        self.address().as_ref() == Some(recipient)
-    }
+fn answered<'a>(offered: &'a [Local], replies: &'a [Reply]) -> Vec<Answered<'a>> {
+    let pairs = offered.iter().zip(replies);
+    pairs.map(|(local, reply)| Answered { local, outcome: outcome(reply.code, &reply.text), reply }).collect()
 }
 
-fn names(entry: &Entry, recipient: &Address) -> bool {
-    entry.recipient.as_ref().and_then(|text| text.parse::<Address>().ok()).as_ref() == Some(recipient)
-}
-
-/// Whether an earlier arrival of the same PEC msgid was of another message (§2.2.1 wants it unique for ever): then neither
-/// its outcomes nor its receipts are this one's.
-fn contradicts(entry: &Entry, message: &CertifiedMessage) -> bool {
-    if entry.kind != EventKind::Arrival {
-        return false;
-    }
-    let known: Option<ArrivalDetails> = details(entry);
-    let is_same = ArrivalDetails::facts(entry).as_ref() == Some(&message.data.facts)
-        && known.is_some_and(|known| known.accepted == message.data.at.unix())
-        && entry.provider.as_deref() == Some(&message.provider);
-    !is_same
-}
-
-/// The recipients as their sender named them, each once.
-pub(super) fn distinct(locals: &[Local]) -> Vec<Address> {
-    let mut seen = HashSet::new();
-    locals.iter().filter_map(Local::address).filter(|address| seen.insert(address.clone())).collect()
-}
-
-/// The original as brief receipts carry it, hashed once for all recipients, off the async threads.
-async fn brief_original(
-    message: &CertifiedMessage,
-    outcomes: &[(Recorded, Vec<usize>)],
-) -> Result<Option<Pieces>, Fault> {
-    if !outcomes.iter().any(|(recorded, _)| receipts::is_brief(&recorded.entry)) {
-        return Ok(None);
-    }
+/// The original as the receipts of these outcomes carry it, hashed once for all recipients, off the async threads.
+async fn original_for(message: &CertifiedMessage, outcomes: &[(Recorded, Vec<usize>)]) -> Result<Original, Fault> {
     let original = message.original.clone();
-    Ok(Some(tokio::task::spawn_blocking(move || brief(&original)).await?))
+    let told: Vec<Entry> = outcomes.iter().map(|(recorded, _)| recorded.entry.clone()).collect();
+    if !told.iter().any(receipts::is_brief) {
+        return Ok(Original::for_entries(original, told.iter()));
+    }
+    Ok(tokio::task::spawn_blocking(move || Original::for_entries(original, told.iter())).await?)
 }
 
-/// What is to be told now, and whose answers wait for it.
+/// What is to be told now, and whose answers wait for it: acceptance, take-charges, outcomes.
 fn tellings(
-    current: &Current,
-    message: &CertifiedMessage,
-    brief: Option<&Pieces>,
+    triggers: &Triggers,
+    original: &Original,
     locals: &[Local],
-    triggers: &[(usize, Trigger)],
     arrived: &Arrived,
-    outcomes: &[(Recorded, Vec<usize>)],
+    outcomes: Vec<(Recorded, Vec<usize>)>,
 ) -> Vec<Telling> {
-    let places = |wanted| triggers.iter().filter(move |(_, one)| *one == wanted).map(|(index, _)| *index).collect();
-    let mut tellings = Vec::new();
-    if let Some(acceptance) = &arrived.acceptance {
-        let notification = receipts::of_entry(current, message, None, &acceptance.entry);
-        let answers: Vec<usize> = places(Trigger::Acceptance);
-        tellings.extend(notification.map(|notification| Telling { notification, answers }));
-    }
-    let waiting: Vec<usize> = match places(Trigger::TakeCharge) {
-        none if none.is_empty() => locals.iter().map(|local| local.index).collect(),
+    let transaction = &arrived.transaction;
+    let acceptance = arrived.acceptance.iter().map(|one| (&one.entry, triggers.places(Trigger::Acceptance)));
+    let mut tellings = receipts::tellings(transaction, original, acceptance);
+
+    let waiting = match triggers.places(Trigger::TakeCharge) {
+        none if none.is_empty() => places(locals),
         some => some,
     };
-    for notification in
-        receipts::take_charges(current, &message.data.facts, &message.mail_receipt, &arrived.take_charges)
-    {
-        tellings.push(Telling { notification, answers: waiting.clone() });
-    }
-    for (recorded, answers) in outcomes {
-        let notification = receipts::of_entry(current, message, brief, &recorded.entry);
-        tellings.extend(notification.map(|notification| Telling { notification, answers: answers.clone() }));
-    }
+    let take_charges = receipts::take_charges(transaction, &arrived.take_charges);
+    tellings.extend(take_charges.into_iter().map(|notification| Telling { notification, answers: waiting.clone() }));
+    let outcomes = outcomes.iter().map(|(one, answers)| (&one.entry, answers.clone()));
+    tellings.extend(receipts::tellings(transaction, original, outcomes));
     tellings
-}
-
-/// One reply per recipient: what was decided for it, a 4xx before anything else, 250 where nothing stands against it.
-pub(super) fn in_order(file: &QueueFile, replies: Vec<(usize, Reply)>) -> Vec<Reply> {
-    (0..file.recipients.len())
-        .map(|index| {
-            let of_index = replies.iter().filter(|(place, _)| *place == index).map(|(_, reply)| reply);
-            let worst = of_index.min_by_key(|reply| if (400..500).contains(&reply.code) { 0 } else { 1 });
-            worst.cloned().unwrap_or_else(|| Reply::new(250, "2.0.0 done"))
-        })
-        .collect()
 }

@@ -14,29 +14,40 @@
 //! (`viruses`).
 
 pub mod entries;
+
+mod answers;
+mod attempt;
 mod envelope;
-mod receipts;
+mod originals;
+mod plan;
+pub mod receipts;
 mod report;
+mod served;
+mod unheard_of;
 mod viruses;
+
+pub use unheard_of::UnheardOf;
 
 use std::sync::Arc;
 
 use tracing::{debug, error, info, warn};
 
+use self::attempt::Attempt;
 use super::causes;
-use super::current::{Current, Handle};
-use super::ports::{EventLog, Injection, Instruments, LogError, Mail, MailRecipient, Mailboxes, QueueFile, Reply};
+use super::current::{Current, Handle, NoDirectory};
+use super::ports::{EventLog, Injection, Instruments, LogError, Mailboxes, OriginalStore, QueueFile, Reply};
 use super::telling::TellingError;
 use super::triggers::{Trigger, is_internal};
 use super::virus_guard::VirusGuard;
 use crate::crash;
-use crate::incoming_point::{Arrival, CertifiedMessage, Classification, apparent_sender, classify};
+use crate::incoming_point::{
+    Arrival, CertifiedMessage, Classification, Standards, Unjudged, apparent_sender, classify, provider_within,
+};
 use crate::legal_log::{Entry, EventKind, Slot};
-use crate::message::Pieces;
 use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::header::Header;
 use crate::message::wire::Kind;
-use crate::model::{Address, PecMsgid, TemporalReference};
+use crate::model::{PecMsgid, TemporalReference};
 
 /// The hop with everything it talks to.
 pub struct Hop<L, M, I, T> {
@@ -46,17 +57,28 @@ pub struct Hop<L, M, I, T> {
     pub injection: I,
     pub instruments: T,
     pub viruses: VirusGuard,
+    /// Where the originals of delivery receipts are kept, if they are.
+    pub originals: Option<Arc<dyn OriginalStore>>,
+    pub unheard_of: UnheardOf,
 }
+
+/// A report, or another provider's detection, may overtake our own acceptance, which Postfix offers at least every 67 minutes
+/// (`maximal_backoff_time`). One about a message that the log does not know after this time is about none of ours.
+const LONGEST_OVERTAKING: i64 = 2 * 3600;
 
 /// Why a queue file cannot be worked on now: Postfix offers it again.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
+    #[error(transparent)]
+    NoDirectory(#[from] NoDirectory),
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Telling(#[from] TellingError),
     #[error("a worker thread ended before its work was done")]
     Worker(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Unjudged(#[from] Unjudged),
     #[error("a trigger came with a message that is no correct envelope: {0}")]
     TriggerWithoutEnvelope(String),
     #[error("an acceptance is asked for an envelope that this provider did not sign")]
@@ -67,20 +89,19 @@ enum Fault {
     ReusedMsgid(PecMsgid),
     #[error("a non-delivery is asked for by a message that is no report of Postfix about an envelope")]
     NoReport,
-    #[error("Postfix reports about {0}, of which the log knows no arrival (yet)")]
-    UnknownTransaction(PecMsgid),
     #[error("the details of the arrival in the log are not readable")]
     UnreadableArrival,
 }
 
-/// A recipient of the queue file that is a mailbox.
-#[derive(Debug, Clone)]
-struct Local {
-    /// Its place among the recipients of the transaction.
-    index: usize,
-    recipient: MailRecipient,
-    /// As the sender named it, before aliases.
-    named: String,
+/// By what a message is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judge {
+    /// By directory, CAs, their revocation lists, and instant.
+    Strict,
+    /// The same without the lists, which were asked when it arrived.
+    Again,
+    /// By the certificates that this provider has or had.
+    AsOwn,
 }
 
 impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
@@ -91,6 +112,8 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         match self.try_deliver(&file).await {
             Ok(replies) => replies,
             Err(fault) => {
+                // What a report waits for may be the envelope that failed here.
+                self.unheard_of.forget();
                 let cause = causes(&fault);
                 error!(queue_id = %file.queue_id, %cause, "not delivered for now, Postfix will offer it again");
                 let reply = Reply::new(451, "4.3.0 internal fault, see the log of pec-milter");
@@ -101,83 +124,121 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
 
     async fn try_deliver(&self, file: &QueueFile) -> Result<Vec<Reply>, Fault> {
         let current = self.current.now();
-        let (locals, triggers) = sorted(file);
-        if triggers.iter().any(|(_, trigger)| *trigger == Trigger::NonDelivery) {
-            return self.deliver_report(&current, file, locals, &triggers).await;
+        current.needs_directory()?;
+        let attempt = Attempt::at(file, current);
+        for local in attempt.locals.iter().filter(|local| is_internal(&local.recipient.address)) {
+            warn!(queue_id = %file.queue_id, recipient = %local.recipient.address, "an unknown address of the internal domain");
         }
-        let classification = self.classify(&current, file, &locals).await?;
-        match classification {
-            Classification::Envelope(message) => {
-                self.deliver_envelope(&current, file, &message, locals, &triggers).await
+        if attempt.triggers.has(Trigger::NonDelivery) {
+            return self.deliver_report(&attempt).await;
+        }
+        match self.classify(&attempt).await? {
+            Classification::Envelope(message) => self.deliver_envelope(&attempt, &message).await,
+            Classification::Notification(message)
+                if message.data.kind == Kind::VirusDetection && attempt.triggers.are_only(Trigger::VirusDetection) =>
+            {
+                self.deliver_detection(&attempt, &message).await
             }
-            Classification::Notification(message) if is_asked_about_virus(&message, &triggers) => {
-                self.deliver_detection(&current, file, &message, locals, &triggers).await
-            }
-            other if !triggers.is_empty() => Err(Fault::TriggerWithoutEnvelope(described(&other))),
+            other if !attempt.triggers.is_empty() => Err(Fault::TriggerWithoutEnvelope(described(&other))),
             other => {
-                self.record_passing(&current, file, &locals, &other).await?;
-                Ok(self.pass(file, locals).await)
+                self.record_passing(&attempt, &other).await?;
+                crash::point("passing-recorded");
+                Ok(attempt.in_order(&self.pass(&attempt).await))
             }
         }
     }
 
-    /// Classifies at this instant; where that fails for a message taken in charge before, at the instant of its arrival:
-    /// what was correct then is not lost because a certificate ran out while a mailbox was full.
-    async fn classify(
-        &self,
-        current: &Arc<Current>,
-        file: &QueueFile,
-        locals: &[Local],
-    ) -> Result<Classification, Fault> {
-        let now = self.classify_at(current, file, locals, self.instruments.now()).await?;
-        if matches!(now, Classification::Envelope(_) | Classification::Ordinary(AnomalyReason::NotSigned)) {
-            return Ok(now);
+    /// Classifies at this instant. What fails now may have been found correct before: a message of our own when it was made,
+    /// another's when it arrived. It is not lost because a certificate ran out or was revoked while it was queued here.
+    async fn classify(&self, attempt: &Attempt<'_>) -> Result<Classification, Fault> {
+        let at = self.instruments.now();
+        let now = self.classify_by(attempt, at, Judge::Strict).await?;
+        if matches!(now, Ok(Classification::Envelope(_) | Classification::Ordinary(AnomalyReason::NotSigned))) {
+            return Ok(now?);
         }
-        let earlier = self.log.of_queue_file(&file.queue_id).await?;
-        let is_arrival = |entry: &Entry| matches!(entry.kind, EventKind::Arrival | EventKind::NotificationReceived);
-        match earlier.iter().find(|one| is_arrival(&one.entry)) {
-            Some(arrival) => self.classify_at(current, file, locals, arrival.entry.at).await,
-            None => Ok(now),
+        let arrival = self.arrival_of(attempt).await?;
+        use AnomalyReason::{InvalidCertificate, UnknownSigner};
+        if matches!(now, Err(_) | Ok(Classification::Ordinary(UnknownSigner(_) | InvalidCertificate { .. })))
+            && let Some(own) = self.classify_as_own(attempt, at, arrival.is_some()).await?
+        {
+            let queue_id = attempt.queue_id();
+            info!(queue_id, "one of our own messages, made before key, directory or certificate changed");
+            return Ok(own);
+        }
+        match arrival {
+            Some(arrival) => Ok(self.classify_by(attempt, arrival.at, Judge::Again).await??),
+            // Only our milter adds this trigger, to what it found correct.
+            None if attempt.triggers.has(Trigger::TakeCharge) => {
+                Ok(self.classify_by(attempt, at, Judge::Again).await??)
+            }
+            None => Ok(now.inspect_err(|unjudged| self.current.ask_for_lists(unjudged.wanted()))?),
         }
     }
 
-    async fn classify_at(
+    /// By the certificates that this provider has or had, whatever directory and CAs say of them now; none if it is not of
+    /// its own.
+    ///
+    /// An envelope must have come from our access milter, which adds the trigger, or have arrived here before: whoever
+    /// stole a former key can sign one, and ordinary mail may be forwarded to a mailbox here as it is.
+    async fn classify_as_own(
         &self,
-        current: &Arc<Current>,
-        file: &QueueFile,
-        locals: &[Local],
+        attempt: &Attempt<'_>,
         at: TemporalReference,
-    ) -> Result<Classification, Fault> {
-        let (current, sender, message) = (current.clone(), file.sender.clone(), file.message.clone());
-        let recipients: Vec<String> = locals.iter().map(|local| local.named.clone()).collect();
+        has_arrived: bool,
+    ) -> Result<Option<Classification>, Fault> {
+        Ok(match self.classify_by(attempt, at, Judge::AsOwn).await? {
+            Ok(Classification::Envelope(_)) if !has_arrived && !attempt.triggers.has(Trigger::Acceptance) => None,
+            Ok(Classification::Ordinary(_)) | Err(_) => None,
+            Ok(own) => Some(own),
+        })
+    }
+
+    /// The message is judged by itself: the incoming milter judged the forward paths too, and what Postfix makes of them
+    /// later takes nothing from what is certified.
+    async fn classify_by(
+        &self,
+        attempt: &Attempt<'_>,
+        at: TemporalReference,
+        judge: Judge,
+    ) -> Result<Result<Classification, Unjudged>, Fault> {
+        let (current, sender) = (attempt.current.clone(), attempt.file.sender.clone());
+        let message = attempt.file.message.clone();
         let classification = tokio::task::spawn_blocking(move || {
-            let arrival = Arrival { sender: &sender, recipients: &recipients, message: &message };
-            classify(&arrival, &current.standards(at))
+            let arrival = Arrival { sender: &sender, recipients: &[], message: &message };
+            let own = (judge == Judge::AsOwn).then(|| current.own_record_with_former());
+            let standards = if judge == Judge::Again { current.standards_again(at) } else { current.standards(at) };
+            classify(&arrival, &Standards { own: own.as_ref(), ..standards })
         });
         Ok(classification.await?)
     }
 
+    /// What an earlier attempt recorded first of this queue file.
+    async fn arrival_of(&self, attempt: &Attempt<'_>) -> Result<Option<Entry>, Fault> {
+        let earlier = self.log.of_queue_file(attempt.queue_id()).await?;
+        let is_arrival = |entry: &Entry| matches!(entry.kind, EventKind::Arrival | EventKind::NotificationReceived);
+        Ok(earlier.into_iter().map(|one| one.entry).find(is_arrival))
+    }
+
     /// Records what passes and is worth remembering, before it is in any mailbox.
-    async fn record_passing(
-        &self,
-        current: &Current,
-        file: &QueueFile,
-        locals: &[Local],
-        what: &Classification,
-    ) -> Result<(), Fault> {
-        let mailboxes: Vec<String> = locals.iter().map(|local| local.named.clone()).collect();
+    async fn record_passing(&self, attempt: &Attempt<'_>, what: &Classification) -> Result<(), Fault> {
+        let (current, queue_id, mailboxes) = (&attempt.current, attempt.queue_id(), attempt.named());
+        let issuer = current.provider.name.as_str();
         let at = self.instruments.now();
         let entry = match what {
             Classification::Notification(message) if !is_own(current, message) => {
-                entries::Author { queue_id: &file.queue_id, message, at }.notification_received(&mailboxes)
+                entries::Author { queue_id, message, at, issuer }.notification_received(&mailboxes)
             }
             Classification::Notification(message) if message.data.kind == Kind::NonAcceptance => {
-                entries::Author { queue_id: &file.queue_id, message, at }.non_acceptance()
+                entries::Author { queue_id, message, at, issuer }.non_acceptance()
             }
             Classification::NotCorrect { provider, reason: AnomalyReason::AnomalyEnvelope(_) }
                 if *provider == current.provider.name =>
             {
-                anomaly(file, &mailboxes, at)
+                let (judging, file) = (current.clone(), attempt.file.clone());
+                let provider = tokio::task::spawn_blocking(move || {
+                    provider_within(&file.message, &file.sender, &judging.standards_again(at))
+                });
+                anomaly(attempt.file, &mailboxes, provider.await?, at)
             }
             _ => return Ok(()),
         };
@@ -185,78 +246,27 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         Ok(())
     }
 
-    /// Offers the message to the mailbox server as it is; its answers are Postfix's.
-    async fn pass(&self, file: &QueueFile, locals: Vec<Local>) -> Vec<Reply> {
-        let replies = self.mailboxes.deliver(&mail(file, &locals)).await;
+    /// Offers the message to the mailbox server as it is; its answers are Postfix's, each with its place.
+    async fn pass(&self, attempt: &Attempt<'_>) -> Vec<(usize, Reply)> {
+        if attempt.locals.is_empty() {
+            return Vec::new();
+        }
+        let replies = self.mailboxes.deliver(&attempt.mail(&attempt.locals)).await;
         crash::point("passed");
-        for (local, reply) in locals.iter().zip(&replies) {
-            info!(queue_id = %file.queue_id, recipient = %local.recipient.address, %reply, "passed to the mailbox");
+        for (local, reply) in attempt.locals.iter().zip(&replies) {
+            info!(queue_id = attempt.queue_id(), recipient = %local.recipient.address, %reply, "passed to the mailbox");
         }
-        replies
+        attempt.locals.iter().map(|local| local.index).zip(replies).collect()
     }
 }
 
-/// Splits the recipients of a transaction into mailboxes and triggers, each with its place.
-fn sorted(file: &QueueFile) -> (Vec<Local>, Vec<(usize, Trigger)>) {
-    let (mut locals, mut triggers) = (Vec::new(), Vec::new());
-    for (index, recipient) in file.recipients.iter().enumerate() {
-        match Trigger::from_address(&recipient.address) {
-            Some(trigger) => triggers.push((index, trigger)),
-            None if is_internal(&recipient.address) => {
-                warn!(queue_id = %file.queue_id, recipient = %recipient.address, "an unknown address of the internal domain");
-                locals.push(Local { index, named: recipient.address.clone(), recipient: recipient.clone() });
-            }
-            None => locals.push(Local { index, named: named(recipient), recipient: recipient.clone() }),
-        }
-    }
-    (locals, triggers)
-}
-
-/// The address the sender named: `ORCPT`, which Postfix sets where an alias rewrote it (RFC 3461 §4.2).
-fn named(recipient: &MailRecipient) -> String {
-    let original = recipient.orcpt.as_deref().and_then(|value| {
-        let (kind, text) = value.split_once(';')?;
-        kind.eq_ignore_ascii_case("rfc822").then(|| xtext(text))?
-    });
-    original.filter(|text| text.parse::<Address>().is_ok()).unwrap_or_else(|| recipient.address.clone())
-}
-
-/// Decodes xtext (RFC 3461 §4); `None` where it is damaged.
-fn xtext(text: &str) -> Option<String> {
-    let mut decoded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('+') {
-        decoded.push_str(before);
-        let byte = u8::from_str_radix(after.get(..2)?, 16).ok()?;
-        decoded.push(char::from(byte));
-        rest = after.get(2..)?;
-    }
-    decoded.push_str(rest);
-    Some(decoded)
-}
-
-fn mail(file: &QueueFile, locals: &[Local]) -> Mail {
-    Mail {
-        sender: file.sender.clone(),
-        recipients: locals.iter().map(|local| local.recipient.clone()).collect(),
-        eight_bit: file.eight_bit,
-        message: Pieces::from(file.message.clone()),
-    }
-}
-
-/// Whether a virus detection came with its trigger and no other.
-fn is_asked_about_virus(message: &CertifiedMessage, triggers: &[(usize, Trigger)]) -> bool {
-    let are_all = triggers.iter().all(|(_, trigger)| *trigger == Trigger::VirusDetection);
-    message.data.kind == Kind::VirusDetection && !triggers.is_empty() && are_all
-}
-
-/// Whether this provider signed a message: with the key of today, or with another that the directory lists as its own,
-/// because a key may be renewed while an envelope is queued.
+/// Whether this provider signed a message, with a key of today or of before, or with another that the directory lists as
+/// its own.
 fn is_own(current: &Current, message: &CertifiedMessage) -> bool {
-    message.signer == current.signer.certificate().sha1() || message.provider == current.provider.name
+    current.is_own(&message.signer) || message.provider == current.provider.name
 }
 
-fn anomaly(file: &QueueFile, mailboxes: &[String], at: TemporalReference) -> Entry {
+fn anomaly(file: &QueueFile, mailboxes: &[String], provider: Option<String>, at: TemporalReference) -> Entry {
     let header = Header::read(&file.message);
     let sender = apparent_sender(&file.sender, &file.message);
     Entry {
@@ -269,7 +279,8 @@ fn anomaly(file: &QueueFile, mailboxes: &[String], at: TemporalReference) -> Ent
         recipient: (mailboxes.len() == 1).then(|| mailboxes.concat()),
         subject: header.first("Subject").map(|field| field.decoded()),
         notification: None,
-        provider: None,
+        provider,
+        issuer: None,
         details: Some(serde_json::json!({ "mailboxes": mailboxes }).to_string()),
         slot: Some(Slot::arrival(&file.queue_id)),
     }
@@ -285,20 +296,4 @@ fn described(classification: &Classification) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn recipient(address: &str, orcpt: Option<&str>) -> MailRecipient {
-        MailRecipient { address: address.into(), orcpt: orcpt.map(str::to_owned) }
-    }
-
-    #[test]
-    fn the_recipient_that_counts_is_the_one_the_sender_named() {
-        assert_eq!(named(&recipient("a@x.example", None)), "a@x.example");
-        assert_eq!(named(&recipient("a@x.example", Some("rfc822;ufficio@x.example"))), "ufficio@x.example");
-        assert_eq!(named(&recipient("a@x.example", Some("RFC822;u+2Bv@x.example"))), "u+v@x.example");
-        for damaged in ["rfc822;", "rfc822;+zz@x.example", "x400;c=it", "rfc822;+2", "nonsense"] {
-            assert_eq!(named(&recipient("a@x.example", Some(damaged))), "a@x.example", "{damaged}");
-        }
-    }
-}
+mod tests;

@@ -5,142 +5,104 @@
 //! arrival of the envelope tells the transaction, and only its recipients are believed to have failed.
 //!
 //! A recipient that has its outcome gets no second one: that is recorded and not told. A report about an envelope that
-//! the log does not know yet waits in Postfix's queue, for it may have overtaken the envelope itself.
+//! the log does not know yet waits in Postfix's queue, for it may have overtaken the envelope itself. After that time it is
+//! about one that a mailbox's owner sent on, and tells nothing.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::entries::{ArrivalDetails, ReportAuthor, details};
-use super::envelope::{Telling, in_order};
-use super::{Fault, Hop, Local, receipts, xtext};
+use super::attempt::{Attempt, xtext};
+use super::entries::ReportAuthor;
+use super::plan::Plan;
+use super::receipts::{self, Original, Telling, Transaction};
+use super::{Fault, Hop, LONGEST_OVERTAKING};
 use crate::crash;
 use crate::delivery_point::reported_failure;
 use crate::legal_log::{Entry, EventKind, Recorded};
-use crate::message::certification_data::TransactionFacts;
 use crate::message::delivery_status::{Action, DeliveryStatus, RecipientStatus};
 use crate::message::header::Header;
-use crate::model::Address;
-use crate::operations::current::Current;
-use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, QueueFile, Reply};
+use crate::model::{Address, Msgid, PecMsgid};
+use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, Reply};
 use crate::operations::triggers::{Trigger, is_internal};
 use crate::transaction::told;
 
 /// What the log knows of the transaction that is reported about.
 struct Known<'a> {
     arrival: &'a Entry,
-    facts: TransactionFacts,
-    mail_receipt: Address,
+    transaction: Transaction,
     entries: &'a [Recorded],
 }
 
 impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
-    pub(super) async fn deliver_report(
-        &self,
-        current: &Arc<Current>,
-        file: &QueueFile,
-        locals: Vec<Local>,
-        triggers: &[(usize, Trigger)],
-    ) -> Result<Vec<Reply>, Fault> {
-        let [(place, Trigger::NonDelivery)] = triggers else {
+    pub(super) async fn deliver_report(&self, attempt: &Attempt<'_>) -> Result<Vec<Reply>, Fault> {
+        let (current, queue_id, message) = (&attempt.current, attempt.queue_id(), &attempt.file.message);
+        if !attempt.triggers.are_only(Trigger::NonDelivery) {
             return Err(Fault::TriggerWithoutEnvelope("a report of Postfix".to_owned()));
-        };
-        if !is_written_by_postfix(&file.message) {
+        }
+        if !is_written_by_postfix(message) {
             return Err(Fault::NoReport);
         }
-        let report = DeliveryStatus::read(file.message.clone()).ok_or(Fault::NoReport)?;
+        let report = DeliveryStatus::read(message.clone()).ok_or(Fault::NoReport)?;
         let id = report.envelope().ok_or(Fault::NoReport)?;
         let entries = self.log.of_transaction(&id).await?;
         // What the returned message calls itself proves nothing; that its queue file arrived here as this transaction does.
         let is_reported = |entry: &Entry| entry.kind == EventKind::Arrival && entry.queue_id == report.queue_id;
-        let arrival = entries.iter().find(|one| is_reported(&one.entry));
-        let arrival = &arrival.ok_or(Fault::UnknownTransaction(id))?.entry;
+        let Some(Recorded { entry: arrival, .. }) = entries.iter().find(|one| is_reported(&one.entry)) else {
+            return Ok(self.put_off(attempt, &id).await);
+        };
         let known = Known::of(arrival, &entries).ok_or(Fault::UnreadableArrival)?;
 
-        let failed = known.failed(&file.queue_id, &report, |address| current.manages(address));
-        let recorded = self.record_failures(current, file, &known, &failed).await?;
+        let manages = |address: &Address| current.manages(address);
+        let failed = known.failed(queue_id, &report, manages);
+        let (arrival, id, issuer) =
+            (known.arrival, &known.transaction.facts.id, attempt.current.provider.name.as_str());
+        let author = ReportAuthor { queue_id, arrival, id, at: self.instruments.now(), issuer };
+        let plan = known.plan(&author, &failed, manages, || self.new_id(current));
+        let recorded = self.commit(&plan).await?;
         crash::point("failures-recorded");
-        let tellings = known.tellings(current, &recorded, *place);
-        let mut replies = self.tell(current, file, tellings).await?;
+        log_failures(queue_id, &known, &plan, &recorded);
+        let tellings = known.tellings(queue_id, recorded, attempt.triggers.places(Trigger::NonDelivery));
+        let mut replies = self.tell(attempt, tellings).await?;
         // A copy that the administrator has Postfix make of everything is none of this.
-        let places: Vec<usize> = locals.iter().map(|local| local.index).collect();
-        if !locals.is_empty() {
-            replies.extend(places.into_iter().zip(self.pass(file, locals).await));
-        }
-        Ok(in_order(file, replies))
+        replies.extend(self.pass(attempt).await);
+        Ok(attempt.in_order(&replies))
     }
 
-    /// Commits the failures; returns the entries of this report that are to be told.
-    async fn record_failures(
-        &self,
-        current: &Current,
-        file: &QueueFile,
-        known: &Known<'_>,
-        failed: &[(Address, &RecipientStatus)],
-    ) -> Result<Vec<Recorded>, Fault> {
-        let queue_id = file.queue_id.as_str();
-        let author = ReportAuthor { queue_id, arrival: known.arrival, id: &known.facts.id, at: self.instruments.now() };
-        let is_of_this_report = |entry: &Entry| entry.queue_id.as_deref() == Some(queue_id);
-        let take_charge_id = self.new_id(current);
-        let mut batch = Vec::new();
-        for (recipient, status) in failed {
-            // Postfix sent the envelope elsewhere, or nowhere, before the hop saw this recipient of ours.
-            if current.manages(recipient) {
-                batch.push(author.take_charge(recipient, take_charge_id.clone()));
-            }
-            // What an earlier attempt committed is told, whatever was heard since.
-            let is_committed = known.has_outcome(recipient, |entry| is_of_this_report(entry));
-            if !is_committed && known.has_outcome(recipient, |_| true) {
-                batch.push(author.late_failure(recipient, status));
-            } else {
-                let failure = reported_failure(&status.status);
-                batch.push(author.non_delivery(recipient, status, &failure, self.new_id(current)));
-            }
+    /// What becomes of a report about an envelope that did not arrive here.
+    async fn put_off(&self, attempt: &Attempt<'_>, id: &PecMsgid) -> Vec<Reply> {
+        let (queue_id, now) = (attempt.queue_id(), self.instruments.now());
+        let first_came = self.unheard_of.since(queue_id, now);
+        if now.unix() - first_came.unix() >= LONGEST_OVERTAKING {
+            warn!(queue_id, %id, "Postfix reports about an envelope that did not arrive in its own queue file, so somebody sent it on: nobody is told");
+            return attempt.in_order(&self.pass(attempt).await);
         }
-        if batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        let wanted: Vec<EventKind> = batch.iter().map(|entry| entry.kind).collect();
-        let recorded = self.log.record(batch).await?;
+        debug!(queue_id, %id, "Postfix reports about an envelope of which the log knows no arrival yet: it waits");
+        let wait = Reply::new(451, "4.3.0 the arrival of the envelope is not recorded yet");
+        vec![wait; attempt.file.recipients.len()]
+    }
+}
 
-        // Two reports at once: the other one was first.
-        let overtaken = recorded
-            .iter()
-            .zip(&wanted)
-            .filter(|(one, wanted)| **wanted == EventKind::NonDelivery && !is_of_this_report(&one.entry));
-        let overtaken: Vec<Option<Address>> =
-            overtaken.map(|(one, _)| one.entry.recipient.as_ref()?.parse().ok()).collect();
-        let late: Vec<Entry> = failed
-            .iter()
-            .filter(|(recipient, _)| overtaken.contains(&Some(recipient.clone())))
-            .map(|(recipient, status)| author.late_failure(recipient, status))
-            .collect();
-        if !late.is_empty() {
-            self.log.record(late).await?;
-        }
-        for (one, wanted) in recorded.iter().zip(&wanted) {
-            let recipient = one.entry.recipient.as_deref().unwrap_or_default();
-            let id = &known.facts.id;
-            match wanted {
-                EventKind::LateFailure => {
-                    warn!(queue_id, %id, recipient, "Postfix reports a failure after the outcome, nothing is told")
-                }
-                EventKind::NonDelivery => {
-                    info!(queue_id, %id, recipient, is_new = one.is_new, "Postfix reports a failure")
-                }
-                _ => {}
+/// One line for each failure.
+fn log_failures(queue_id: &str, known: &Known, plan: &Plan, recorded: &[Recorded]) {
+    let id = &known.transaction.facts.id;
+    for (wanted, one) in plan.entries().zip(recorded) {
+        let recipient = one.entry.recipient.as_deref().unwrap_or_default();
+        match wanted.kind {
+            EventKind::LateFailure => {
+                warn!(queue_id, %id, recipient, "Postfix reports a failure after the outcome, nothing is told")
             }
+            EventKind::NonDelivery => {
+                info!(queue_id, %id, recipient, is_new = one.is_new, "Postfix reports a failure")
+            }
+            _ => {}
         }
-        Ok(recorded.into_iter().filter(|one| is_of_this_report(&one.entry)).collect())
     }
 }
 
 impl<'a> Known<'a> {
     fn of(arrival: &'a Entry, entries: &'a [Recorded]) -> Option<Self> {
-        let facts = ArrivalDetails::facts(arrival)?;
-        let mail_receipt = details::<ArrivalDetails>(arrival)?.mail_receipt.parse().ok()?;
-        Some(Known { arrival, facts, mail_receipt, entries })
+        Some(Known { arrival, transaction: Transaction::of(arrival)?, entries })
     }
 
     /// The recipients of the transaction that the report says have failed, each once, and that are ours to tell of: all
@@ -151,7 +113,7 @@ impl<'a> Known<'a> {
         report: &'r DeliveryStatus,
         manages: impl Fn(&Address) -> bool,
     ) -> Vec<(Address, &'r RecipientStatus)> {
-        let id = &self.facts.id;
+        let id = &self.transaction.facts.id;
         let is_accepted = self.entries.iter().any(|one| one.entry.kind == EventKind::Acceptance);
         let mut seen = HashSet::new();
         let mut failed = Vec::new();
@@ -175,12 +137,40 @@ impl<'a> Known<'a> {
         failed
     }
 
+    /// What is recorded of the failures.
+    fn plan(
+        &self,
+        author: &ReportAuthor,
+        failed: &[(Address, &RecipientStatus)],
+        manages: impl Fn(&Address) -> bool,
+        new_id: impl Fn() -> Msgid,
+    ) -> Plan {
+        let take_charge_id = new_id();
+        let mut plan = Plan::default();
+        for (recipient, status) in failed {
+            // Postfix sent the envelope elsewhere, or nowhere, before the hop saw this recipient of ours.
+            if manages(recipient) {
+                plan.record(author.take_charge(recipient, take_charge_id.clone()));
+            }
+            let late = author.late_failure(recipient, status);
+            // What an earlier attempt committed is told, whatever was heard since.
+            let is_committed = self.has_outcome(recipient, |entry| entry.queue_id.as_deref() == Some(author.queue_id));
+            if !is_committed && self.has_outcome(recipient, |_| true) {
+                plan.record(late);
+            } else {
+                let failure = reported_failure(&status.status);
+                plan.record_or(author.non_delivery(recipient, status, &failure, new_id()), late);
+            }
+        }
+        plan
+    }
+
     /// The recipient of the transaction that a report means: as its sender named it, before aliases.
     fn named(&self, status: &RecipientStatus) -> Option<&Address> {
         // Postfix writes ORCPT as it stands in its queue, which may be in xtext.
         let decoded = status.original.as_ref().and_then(|original| xtext(original.as_str())?.parse().ok());
         let candidates = [status.original.as_ref(), decoded.as_ref(), status.last.as_ref()];
-        let recipients = &self.facts.recipients;
+        let recipients = &self.transaction.facts.recipients;
         candidates.into_iter().flatten().find_map(|candidate| {
             recipients.iter().map(|recipient| &recipient.address).find(|address| *address == candidate)
         })
@@ -193,12 +183,16 @@ impl<'a> Known<'a> {
         ends.any(|(about, progress)| about == *recipient && !progress.is_open())
     }
 
-    fn tellings(&self, current: &Current, recorded: &[Recorded], place: usize) -> Vec<Telling> {
-        let mut notifications = receipts::take_charges(current, &self.facts, &self.mail_receipt, recorded);
+    /// What this report told the log, for those whom it concerns.
+    fn tellings(&self, queue_id: &str, recorded: Vec<Recorded>, places: Vec<usize>) -> Vec<Telling> {
+        let is_own = |one: &Recorded| one.entry.queue_id.as_deref() == Some(queue_id);
+        let recorded: Vec<Recorded> = recorded.into_iter().filter(is_own).collect();
+        let mut notifications = receipts::take_charges(&self.transaction, &recorded);
         let failures = recorded.iter().filter(|one| one.entry.kind == EventKind::NonDelivery);
+        let original = Original::default();
         notifications
-            .extend(failures.filter_map(|one| receipts::non_delivery_notice(current, &self.facts, &one.entry)));
-        notifications.into_iter().map(|notification| Telling { notification, answers: vec![place] }).collect()
+            .extend(failures.filter_map(|one| receipts::notification(&self.transaction, &original, &one.entry)));
+        notifications.into_iter().map(|notification| Telling { notification, answers: places.clone() }).collect()
     }
 }
 
@@ -238,6 +232,7 @@ mod tests {
             subject: None,
             notification: None,
             provider: Some("Alfa".into()),
+            issuer: None,
             details: details.map(str::to_owned),
             slot: None,
         };
@@ -295,6 +290,32 @@ mod tests {
     fn of_a_message_that_another_provider_accepted_only_our_recipients_are_ours_to_tell_of() {
         let groups = ["bruno@beta.example", "u+v@alfa.example", "mario@gamma.example"].map(|to| (to, to, "failed"));
         assert_eq!(failed(&[arrival()], &groups), ["u+v@alfa.example"]);
+    }
+
+    #[test]
+    fn of_two_reports_at_once_the_later_one_is_recorded_as_late() {
+        let entries = [arrival(), entry(EventKind::Acceptance, None, None)];
+        let known = Known::of(&entries[0].entry, &entries).unwrap();
+        let report = report(&[("bruno@beta.example", "bruno@beta.example", "failed")]);
+        let failed = known.failed("4Sxyz2", &report, |_| false);
+        let at = TemporalReference::from_unix(1_700_000_100);
+        let author = ReportAuthor {
+            queue_id: "4Sxyz2",
+            arrival: known.arrival,
+            id: &known.transaction.facts.id,
+            at,
+            issuer: "Alfa",
+        };
+        let plan = known.plan(&author, &failed, |_| false, || "<notice.1@alfa.example>".parse().unwrap());
+        let planned: Vec<Entry> = plan.entries().cloned().collect();
+        assert_eq!(planned.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [EventKind::NonDelivery]);
+        let standing = |queue_id: &str| {
+            let entry = Entry { queue_id: Some(queue_id.into()), ..planned[0].clone() };
+            [Recorded { sequence: 9, entry, is_new: false }]
+        };
+        assert!(plan.overtaken(&standing("4Sxyz2")).is_empty(), "its own, of an earlier attempt");
+        let late = plan.overtaken(&standing("4Sxyz3"));
+        assert_eq!(late.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [EventKind::LateFailure]);
     }
 
     #[test]

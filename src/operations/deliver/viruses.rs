@@ -7,61 +7,54 @@
 //!
 //! A detection about a message that our user sent becomes one notice to him, unless his recipient's end was told before.
 
-use std::sync::Arc;
-
 use tracing::{error, info, warn};
 
-use super::entries::{ArrivalDetails, Author, ReportAuthor};
-use super::envelope::{Telling, distinct, in_order};
-use super::{Fault, Hop, Local, receipts};
+use super::attempt::{Attempt, Local, distinct};
+use super::entries::{Author, ReportAuthor};
+use super::receipts::{self, Original, Telling, Transaction};
+use super::{Fault, Hop, LONGEST_OVERTAKING};
 use crate::crash;
 use crate::incoming_point::CertifiedMessage;
 use crate::legal_log::details::ReceivedNotification;
 use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::Pieces;
-use crate::message::certification_data::TransactionFacts;
 use crate::message::wire::Kind;
 use crate::model::{Address, TemporalReference};
 use crate::operations::causes;
-use crate::operations::current::Current;
-use crate::operations::ports::{EventLog, Infected, Injection, Instruments, Mailboxes, QueueFile, Reply};
+use crate::operations::ports::{EventLog, Infected, Injection, Instruments, Mailboxes, Reply};
 use crate::operations::triggers::Trigger;
 use crate::operations::virus_guard::Stored;
 use crate::transaction::told;
 use crate::virus::{Place, VirusName};
 
-/// A detection may overtake our own acceptance, which Postfix offers at least every 67 minutes (`maximal_backoff_time`). One
-/// about a message that the log does not know after this time is about none of ours.
-const LONGEST_OVERTAKING: i64 = 2 * 3600;
-
-/// What the second phase says of an envelope.
+/// What the second phase says of an envelope before a mailbox is offered it.
 pub(super) enum Inspection {
     Clean,
     Infected(Stored),
-    /// Nothing is known: the answer for every mailbox.
+    /// Nothing is known, or the original is not kept: the answer for every mailbox.
     Unknown(Reply),
 }
 
 impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
-    /// Scans an envelope of another provider. `arrived` is the same in every attempt, so that it is stored once.
+    /// Scans an envelope of another provider for its mailboxes. `arrived` is the same in every attempt, so that it is stored once.
     pub(super) async fn inspect(
         &self,
-        file: &QueueFile,
+        attempt: &Attempt<'_>,
         message: &CertifiedMessage,
         locals: &[Local],
         arrived: TemporalReference,
     ) -> Inspection {
-        let (queue_id, id) = (&file.queue_id, &message.data.facts.id);
+        let (queue_id, id) = (attempt.queue_id(), &message.data.facts.id);
         let about = |virus: VirusName| Infected {
             at: arrived,
             place: Place::IncomingPoint,
             id: id.clone(),
-            queue_id: queue_id.clone(),
+            queue_id: queue_id.to_owned(),
             sender: message.data.facts.sender.to_string(),
             recipients: distinct(locals).iter().map(Address::to_string).collect(),
             virus,
         };
-        match self.viruses.inspect(&Pieces::from(file.message.clone()), about).await {
+        match self.viruses.inspect(&Pieces::from(attempt.file.message.clone()), about).await {
             Ok(None) => Inspection::Clean,
             Ok(Some(stored)) => {
                 let (virus, name) = (&stored.virus, &stored.name);
@@ -80,23 +73,22 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     /// Another provider's virus detection: recorded, told to our user, delivered to the service mailbox.
     pub(super) async fn deliver_detection(
         &self,
-        current: &Arc<Current>,
-        file: &QueueFile,
+        attempt: &Attempt<'_>,
         message: &CertifiedMessage,
-        locals: Vec<Local>,
-        triggers: &[(usize, Trigger)],
     ) -> Result<Vec<Reply>, Fault> {
-        let mailboxes: Vec<String> = locals.iter().map(|local| local.named.clone()).collect();
-        let author = Author { queue_id: &file.queue_id, message, at: self.instruments.now() };
-        self.log.record(vec![author.notification_received(&mailboxes)]).await?;
+        let (queue_id, issuer) = (attempt.queue_id(), attempt.current.provider.name.as_str());
+        let author = Author { queue_id, message, at: self.instruments.now(), issuer };
+        let received = self.log.record(vec![author.notification_received(&attempt.named())]).await?;
+        // After an outage of ours its own instant may lie long back, and so may the acceptance that still waits.
+        let first_came = received.first().map_or(author.at, |one| one.entry.at);
 
-        let places: Vec<usize> = triggers.iter().map(|(index, _)| *index).collect();
-        let mut replies = match self.non_delivery_of(current, file, message).await? {
-            Consequence::Notice { recorded, facts } => {
+        let places = attempt.triggers.places(Trigger::VirusDetection);
+        let mut replies = match self.non_delivery_of(attempt, message, first_came).await? {
+            Consequence::Notice { recorded, transaction } => {
                 crash::point("virus-non-delivery-recorded");
-                let notification = receipts::virus_non_delivery_notice(current, &facts, &recorded.entry);
+                let notification = receipts::notification(&transaction, &Original::default(), &recorded.entry);
                 let telling = notification.map(|notification| Telling { notification, answers: places });
-                self.tell(current, file, telling.into_iter().collect()).await?
+                self.tell(attempt, telling.into_iter().collect()).await?
             }
             Consequence::None => Vec::new(),
             Consequence::TooEarly => {
@@ -104,32 +96,29 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
                 places.into_iter().map(|place| (place, wait.clone())).collect()
             }
         };
-        if !locals.is_empty() {
-            let indexes: Vec<usize> = locals.iter().map(|local| local.index).collect();
-            replies.extend(indexes.into_iter().zip(self.pass(file, locals).await));
-        }
-        Ok(in_order(file, replies))
+        replies.extend(self.pass(attempt).await);
+        Ok(attempt.in_order(&replies))
     }
 
     /// Commits what a detection means for our user.
     async fn non_delivery_of(
         &self,
-        current: &Arc<Current>,
-        file: &QueueFile,
+        attempt: &Attempt<'_>,
         message: &CertifiedMessage,
+        first_came: TemporalReference,
     ) -> Result<Consequence, Fault> {
-        let (queue_id, facts) = (file.queue_id.as_str(), &message.data.facts);
+        let (queue_id, facts, current) = (attempt.queue_id(), &message.data.facts, &attempt.current);
         let (id, at) = (&facts.id, self.instruments.now());
         let Some(recipient) = &message.data.recipient else { return Ok(Consequence::None) };
         let earlier = self.log.of_transaction(id).await?;
         let of_kind = |kind| earlier.iter().map(|one| &one.entry).find(|entry| entry.kind == kind);
         let (Some(arrival), Some(_)) = (of_kind(EventKind::Arrival), of_kind(EventKind::Acceptance)) else {
-            let may_come = current.manages(&facts.sender) && at.unix() - message.data.at.unix() < LONGEST_OVERTAKING;
+            let may_come = current.manages(&facts.sender) && at.unix() - first_came.unix() < LONGEST_OVERTAKING;
             warn!(queue_id, %id, %recipient, provider = %message.provider, may_come, "a virus detection about a message that was not accepted here");
             return Ok(if may_come { Consequence::TooEarly } else { Consequence::None });
         };
-        let accepted = ArrivalDetails::facts(arrival).ok_or(Fault::UnreadableArrival)?;
-        if !accepted.certifies(recipient) {
+        let accepted = Transaction::of(arrival).ok_or(Fault::UnreadableArrival)?;
+        if !accepted.facts.certifies(recipient) {
             warn!(queue_id, %id, %recipient, provider = %message.provider, "a virus detection about somebody who is no certified recipient of the message");
             return Ok(Consequence::None);
         }
@@ -138,7 +127,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             return Ok(Consequence::None);
         }
         let virus = VirusName::new(message.data.error_text.as_deref().unwrap_or_default());
-        let author = ReportAuthor { queue_id, arrival, id, at };
+        let author = ReportAuthor { queue_id, arrival, id, at, issuer: &attempt.current.provider.name };
         let entry = author.virus_non_delivery(recipient, &virus, self.new_id(current));
         let recorded = self.log.record(vec![entry]).await?.into_iter().next();
         Ok(match recorded {
@@ -146,7 +135,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
                 if one.entry.kind == EventKind::VirusNonDelivery && one.entry.queue_id == Some(queue_id.into()) =>
             {
                 info!(queue_id, %id, %recipient, %virus, "another provider found a virus");
-                Consequence::Notice { recorded: Box::new(one), facts: accepted }
+                Consequence::Notice { recorded: Box::new(one), transaction: Box::new(accepted) }
             }
             // The same detection under another queue id tells, or told, it.
             _ => Consequence::None,
@@ -157,7 +146,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
 /// What a detection means for our user.
 enum Consequence {
     /// The notice is to be told, with the facts that we certified ourselves.
-    Notice { recorded: Box<Recorded>, facts: TransactionFacts },
+    Notice { recorded: Box<Recorded>, transaction: Box<Transaction> },
     /// It is recorded and delivered, nothing more.
     None,
     /// The message it is about may still be on its way into the log.
@@ -194,6 +183,7 @@ mod tests {
             subject: None,
             notification: None,
             provider: None,
+            issuer: None,
             details: details.map(str::to_owned),
             slot: None,
         }

@@ -1,61 +1,17 @@
 //! Passes of the watch over a real log, with a clock and servers of the test's own.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
-
 use tempfile::TempDir;
 
 use super::*;
-use crate::access_point::{Limits, ReceiptDefaults};
 use crate::adapters::sqlite::SqliteLog;
-use crate::directory::Directory;
-use crate::identity::SenderMap;
-use crate::incoming_point::OrdinaryMail;
-use crate::model::Provider;
-use crate::operations::ports::Mail;
-use crate::smime::{Engine, Sha1Policy, Trust, testing};
-use crate::transaction::{FINAL, FIRST, Timeouts};
+use crate::operations::testing::{Clock, Servers, alfa};
+use crate::smime::testing;
+use crate::transaction::{FINAL, FIRST};
 
 const ACCEPTED: i64 = testing::NOW;
 const ID: &str = "pec.1@alfa.example";
+const ANNA: &str = "anna@alfa.example";
 const BRUNO: &str = "Bruno@beta.example";
-
-/// The mailbox server, which refuses everything, and Postfix, with the answer of the moment and what it was offered.
-#[derive(Clone, Default)]
-struct Servers {
-    reply: Arc<AtomicU16>,
-    offered: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-impl Mailboxes for Servers {
-    async fn deliver(&self, mail: &Mail) -> Vec<Reply> {
-        vec![Reply::new(451, "4.2.0 later"); mail.recipients.len()]
-    }
-
-    async fn would_take(&self, mail: &Mail) -> Vec<Reply> {
-        self.deliver(mail).await
-    }
-}
-
-impl Injection for Servers {
-    async fn inject(&self, mail: &Mail) -> Reply {
-        self.offered.lock().unwrap().push(mail.message.to_vec());
-        Reply::new(self.reply.load(Ordering::Relaxed), "2.0.0 so be it")
-    }
-}
-
-#[derive(Clone, Default)]
-struct Clock(Arc<AtomicI64>);
-
-impl Instruments for Clock {
-    fn now(&self) -> TemporalReference {
-        TemporalReference::from_unix(ACCEPTED + self.0.load(Ordering::Relaxed))
-    }
-
-    fn chance(&self) -> u128 {
-        7
-    }
-}
 
 struct Bench {
     watch: TimeoutWatch<SqliteLog, Servers, Servers, Clock>,
@@ -69,9 +25,10 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let log = Arc::new(SqliteLog::open(&folder.path().join("log.db")).unwrap());
         let (servers, clock) = (Servers::default(), Clock::default());
-        servers.reply.store(250, Ordering::Relaxed);
+        // So that it is told through Postfix.
+        servers.mailbox(ANNA, 451, "4.2.0 later");
         let watch = TimeoutWatch {
-            current: Handle::new(current()),
+            current: Handle::new(alfa()),
             log,
             mailboxes: servers.clone(),
             injection: servers.clone(),
@@ -91,38 +48,20 @@ impl Bench {
 
     /// One pass so long after the acceptance; returns how much of it failed.
     async fn pass_after(&self, seconds: u64) -> usize {
-        self.clock.0.store(i64::try_from(seconds).unwrap(), Ordering::Relaxed);
+        self.clock.set(i64::try_from(seconds).unwrap());
         self.watch.pass(&watch::channel(false).1).await
     }
 
+    /// What Postfix was offered.
     fn offered(&self) -> Vec<String> {
-        let mut offered = self.servers.offered.lock().unwrap();
-        offered.drain(..).map(|octets| String::from_utf8(octets).unwrap()).collect()
+        // The mailbox server was asked before, each time.
+        let offered = self.servers.offered().into_iter().skip(1).step_by(2);
+        offered.map(|(_, octets)| String::from_utf8(octets).unwrap()).collect()
     }
 
     async fn recorded(&self, kind: EventKind) -> Vec<Entry> {
         let entries = self.watch.log.of_transaction(&ID.parse().unwrap()).await.unwrap();
         entries.into_iter().map(|one| one.entry).filter(|entry| entry.kind == kind).collect()
-    }
-}
-
-fn current() -> Current {
-    Current {
-        provider: Provider {
-            name: "Alfa PEC".into(),
-            sending_address: "posta-certificata@alfa.example".parse().unwrap(),
-            service_mailbox: "ricevute@alfa.example".parse().unwrap(),
-            mail_domains: vec!["alfa.example".parse().unwrap()],
-        },
-        signer: testing::signer(Engine::AwsLc),
-        trust: Trust::from_pem(&testing::read("certificates/root.pem")).unwrap(),
-        sha1: Sha1Policy::Accept,
-        directory: Directory::empty(),
-        senders: SenderMap::default(),
-        limits: Limits { recipients: 50, product: 1 },
-        receipts: ReceiptDefaults::default(),
-        ordinary: OrdinaryMail::default(),
-        timeouts: Timeouts::default(),
     }
 }
 
@@ -138,6 +77,7 @@ fn entry(kind: EventKind) -> Entry {
         subject: Some("Contratto".into()),
         notification: None,
         provider: Some("Alfa PEC".into()),
+        issuer: None,
         details: None,
         slot: None,
     }
@@ -165,10 +105,10 @@ async fn a_notice_that_cannot_be_sent_is_sent_later_in_the_same_octets() {
     let bench = Bench::new();
     bench.accept(&[BRUNO]).await;
     for refusal in [451, 550] {
-        bench.servers.reply.store(refusal, Ordering::Relaxed);
+        bench.servers.injection(ANNA, refusal);
         assert_eq!(bench.pass_after(FIRST + u64::from(refusal)).await, 1);
     }
-    bench.servers.reply.store(250, Ordering::Relaxed);
+    bench.servers.injection(ANNA, 250);
     assert_eq!(bench.pass_after(FIRST + 1000).await, 0);
     let offered = bench.offered();
     assert!(offered.len() == 3 && offered.iter().all(|one| *one == offered[0]), "{offered:#?}");
@@ -209,10 +149,10 @@ async fn the_task_sleeps_until_the_next_notice_is_due() {
     let bench = Bench::new();
     assert_eq!(bench.watch.until_next().await, Ok(LONGEST_PAUSE));
     bench.accept(&[BRUNO]).await;
-    bench.clock.0.store(i64::try_from(FIRST).unwrap() - 5, Ordering::Relaxed);
+    bench.clock.set(i64::try_from(FIRST).unwrap() - 5);
     assert_eq!(bench.watch.until_next().await, Ok(Duration::from_secs(5)));
     bench.pass_after(FIRST).await;
     assert_eq!(bench.watch.until_next().await, Ok(LONGEST_PAUSE));
-    bench.clock.0.store(i64::try_from(FINAL).unwrap() + 5, Ordering::Relaxed);
+    bench.clock.set(i64::try_from(FINAL).unwrap() + 5);
     assert_eq!(bench.watch.until_next().await, Ok(Duration::ZERO));
 }

@@ -9,10 +9,9 @@ use std::process::ExitCode;
 use std::{env, thread};
 
 use anyhow::{Context, Result, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use pec_testbed::referee::openssl_cms_verify;
+use pec_testbed::sample::contract;
 use pec_testbed::{Host, Plan, Port, Testbed};
 
 /// Sends one certified message through two PEC providers and shows all that comes of it.
@@ -35,11 +34,6 @@ const EXPECTED: [(&str, &str, usize, &str); 5] = [
     ("gamma", "mario", 1, "the envelope, as ordinary mail"),
     ("alfa", "ricevute", 2, "the take-charges: its own for carla, beta's for bruno"),
 ];
-
-/// A PDF of one empty page.
-const PDF: &[u8] = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n\
-    2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n\
-    3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -84,7 +78,7 @@ fn send(testbed: &Testbed) -> Result<()> {
     println!("anna@alfa.example sends to bruno@beta.example, Cc carla@alfa.example and mario@gamma.example ...");
     let recipients = ["bruno@beta.example", "carla@alfa.example", "mario@gamma.example"];
     let alfa = testbed.host("alfa")?;
-    let dialogue = alfa.submit("anna", Port::Submissions, "anna@alfa.example", &recipients, &message())?;
+    let dialogue = alfa.submit("anna", Port::Submissions, "anna@alfa.example", &recipients, &contract())?;
     if !dialogue.accepted() {
         bail!("alfa.example did not take the message:\n{dialogue}");
     }
@@ -171,37 +165,6 @@ fn describe(host: &Host) {
     if let Ok(daemon) = host.daemon() {
         println!("  pec-milter --config {}", daemon.configuration.display());
     }
-}
-
-/// A message as a mail program makes it: text, attachment, a subject outside ASCII.
-fn message() -> Vec<u8> {
-    let subject = STANDARD.encode("Contratto di fornitura: perché così è più sicuro");
-    let pdf = STANDARD.encode(PDF).as_bytes().chunks(76).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\r\n");
-    format!(
-        "From: Anna Bianchi <anna@alfa.example>\r\n\
-         To: Bruno Verdi <bruno@beta.example>\r\n\
-         Cc: carla@alfa.example, Mario Rossi <mario@gamma.example>\r\n\
-         Subject: =?UTF-8?B?{subject}?=\r\n\
-         Date: Mon, 15 Jul 2024 10:30:43 +0200\r\n\
-         Message-ID: <demo.1@client.alfa.example>\r\n\
-         MIME-Version: 1.0\r\n\
-         Content-Type: multipart/mixed; boundary=\"parts\"\r\n\
-         \r\n\
-         --parts\r\n\
-         Content-Type: text/plain; charset=utf-8\r\n\
-         Content-Transfer-Encoding: 8bit\r\n\
-         \r\n\
-         Buongiorno,\r\n\
-         in allegato il contratto. Così è già firmato.\r\n\
-         --parts\r\n\
-         Content-Type: application/pdf; name=\"contratto.pdf\"\r\n\
-         Content-Disposition: attachment; filename=\"contratto.pdf\"\r\n\
-         Content-Transfer-Encoding: base64\r\n\
-         \r\n\
-         {pdf}\r\n\
-         --parts--\r\n"
-    )
-    .into_bytes()
 }
 
 /// The value of a header field that fits on one line.

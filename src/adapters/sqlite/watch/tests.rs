@@ -34,6 +34,7 @@ fn entry(kind: EventKind, id: &str, recipient: Option<&str>) -> Entry {
         subject: None,
         notification: None,
         provider: None,
+        issuer: None,
         details: None,
         slot: None,
     }
@@ -148,7 +149,7 @@ async fn what_is_recorded_and_not_sent_is_known_after_a_restart() {
     let recorded = log.record_owed(notices).await.unwrap();
     log.mark_sent(recorded[0].sequence).await.unwrap();
     log.close().await.unwrap();
-    SqliteLog::rebuild_watch(&path).unwrap();
+    SqliteLog::rebuild(&path).unwrap();
 
     let log = SqliteLog::open(&path).unwrap();
     let unsent = log.unsent(0).await.unwrap();
@@ -183,7 +184,7 @@ async fn what_is_rebuilt_is_what_was_followed() {
     let error = log.record(vec![entry(EventKind::Delivery, "a", Some(BRUNO))]).await.unwrap_err();
     assert!(error.source.to_string().ends_with("run `pec-milter log rebuild`"), "{}", error.source);
     log.close().await.unwrap();
-    assert_eq!(SqliteLog::rebuild_watch(&path).unwrap(), 5);
+    assert_eq!(SqliteLog::rebuild(&path).unwrap().0, 5);
     assert_eq!(watches(&SqliteLog::open(&path).unwrap()).await, followed);
 }
 

@@ -1,0 +1,55 @@
+//! A copy of the log that was put back, as rows come back to it that were sealed after it was taken (§2.3).
+//!
+//! They get the links they had, so only a log to which nothing was added meanwhile takes them. What follows the rows follows
+//! them here, too; rows that they tell as purged go again.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use crate::adapters::sqlite::error::{Named, StoreError};
+use crate::adapters::sqlite::{append, file, reader, row, search, watch};
+use crate::legal_log::{Entry, Link};
+use crate::operations::ports::{OutsideFault, RestoredLog};
+
+/// The one connection that writes; a daemon that runs meanwhile waits for each of its commits.
+#[derive(Debug)]
+pub struct Restoration {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Restoration {
+    /// Refuses what [`super::SqliteLog::open`] refuses, and a file that is not there. A copy of an earlier version of this
+    /// program gets the schema of this one.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        file::refuse_missing(path)?;
+        let mut connection = file::open_to_write(path, file::MIGRATIONS)?;
+        reader::check_tail(&connection, path)?;
+        watch::renew(&mut connection, path)?;
+        search::renew(&mut connection, path)?;
+        Ok(Restoration { connection, path: path.to_owned() })
+    }
+}
+
+impl RestoredLog for Restoration {
+    fn last(&self) -> Result<Link, OutsideFault> {
+        Ok(row::last_link(&self.connection, &self.path)?)
+    }
+
+    fn link(&self, sequence: i64) -> Result<Option<Link>, OutsideFault> {
+        Ok(row::link(&self.connection, &self.path, sequence)?)
+    }
+
+    fn begin(&mut self) -> Result<(), OutsideFault> {
+        Ok(self.connection.execute_batch("BEGIN IMMEDIATE").named(&self.path, "begin a transaction of")?)
+    }
+
+    fn append(&mut self, rows: &[(Link, Entry)]) -> Result<(), OutsideFault> {
+        Ok(append::restore(&self.connection, &self.path, rows)?)
+    }
+
+    fn commit(&mut self) -> Result<(), OutsideFault> {
+        Ok(self.connection.execute_batch("COMMIT").named(&self.path, "commit to")?)
+    }
+}

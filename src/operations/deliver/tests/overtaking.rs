@@ -1,0 +1,103 @@
+//! What may come before the arrival that it is about: another provider's detection, and a report of Postfix.
+
+use super::*;
+use crate::message::certification_data::TransactionFacts;
+use crate::message::notification::virus_detection;
+use crate::model::{Recipient, RecipientType};
+use crate::operations::triggers::Trigger::{NonDelivery, VirusDetection};
+use crate::smime::testing::NOW;
+
+const HOUR: i64 = 3600;
+
+/// A detection about CARLA, made by her provider at [`NOW`].
+fn detection() -> QueueFile {
+    let facts = TransactionFacts {
+        sender: ANNA.parse().unwrap(),
+        recipients: vec![Recipient { address: CARLA.parse().unwrap(), kind: RecipientType::Certified }],
+        replies: ANNA.to_owned(),
+        subject: Some("Contratto".to_owned()),
+        id: ID.parse().unwrap(),
+        msgid: None,
+    };
+    let (alfa, at) = (alfa(), TemporalReference::from_unix(NOW));
+    let (id, to) = ("<rilevazione.1@alfa.example>".parse().unwrap(), SERVICE.parse().unwrap());
+    let notification = virus_detection(facts, CARLA.parse().unwrap(), "Eicar", &alfa.provider.name, at, id, to);
+    let message = alfa.sign(notification.compose(&alfa.provider), at, at).unwrap().into_pieces().to_vec().into();
+    let sender = "posta-certificata@alfa.example".to_owned();
+    QueueFile { sender, message, ..empty_file("D1", &[VirusDetection.address(), SERVICE]) }
+}
+
+/// Postfix's report that CARLA did not get what lay in this queue file.
+fn report(queue_id: &str, about: &str) -> QueueFile {
+    let text = format!(
+        "Received: by mx.alfa.example (Postfix)\r\n\tid {queue_id}; Sat\r\n\
+         Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx\r\n\
+         X-Postfix-Queue-ID: {about}\r\n\r\n\
+         Final-Recipient: rfc822; {CARLA}\r\nOriginal-Recipient: rfc822;{CARLA}\r\n\
+         Action: failed\r\nStatus: 5.1.1\r\n\r\n\
+         --b\r\nContent-Type: text/rfc822-headers\r\n\r\nX-Trasporto: posta-certificata\r\nMessage-ID: <{ID}>\r\n\r\n\
+         --b--\r\n"
+    );
+    let file = empty_file(queue_id, &[NonDelivery.address()]);
+    QueueFile { sender: String::new(), message: text.into(), ..file }
+}
+
+#[tokio::test]
+async fn a_detection_that_comes_first_after_an_outage_waits_for_the_acceptance() {
+    let bench = Bench::new(alfa());
+    bench.clock.set(5 * HOUR);
+    assert_eq!(bench.deliver(detection()).await[0], 451);
+    bench.clock.set(6 * HOUR);
+    assert_eq!(bench.deliver(detection()).await[0], 451);
+    bench.deliver(file("Q1", &[Acceptance.address()])).await;
+    bench.servers.offered();
+    assert_eq!(bench.deliver(detection()).await[0], 250);
+    let told = kinds(&bench.servers.offered());
+    assert!(told.contains(&"anna@alfa.example errore-consegna".to_owned()), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_detection_about_a_message_that_never_comes_is_let_go() {
+    let bench = Bench::new(alfa());
+    assert_eq!(bench.deliver(detection()).await[0], 451);
+    bench.clock.set(2 * HOUR);
+    assert_eq!(bench.deliver(detection()).await[0], 250);
+    assert_eq!(bench.log().len(), 1);
+}
+
+#[tokio::test]
+async fn a_report_that_overtakes_its_envelope_waits_for_it() {
+    let bench = Bench::new(alfa());
+    assert_eq!(bench.deliver(report("R1", "Q1")).await, [451]);
+    bench.clock.set(HOUR);
+    assert_eq!(bench.deliver(report("R1", "Q1")).await, [451]);
+    bench.deliver(file("Q1", &[Acceptance.address()])).await;
+    bench.servers.offered();
+    bench.clock.set(3 * HOUR);
+    assert_eq!(bench.deliver(report("R1", "Q1")).await, [250]);
+    assert!(kinds(&bench.servers.offered()).contains(&"anna@alfa.example errore-consegna".to_owned()));
+}
+
+#[tokio::test]
+async fn a_report_about_an_envelope_that_was_sent_on_is_let_go_after_two_hours_and_tells_nobody() {
+    let bench = Bench::new(alfa());
+    bench.deliver(file("Q1", &asked(&[CARLA, DARIO]))).await;
+    bench.servers.offered();
+    let log = bench.log();
+    assert_eq!(bench.deliver(report("R1", "S1")).await, [451]);
+    bench.clock.set(2 * HOUR);
+    assert_eq!(bench.deliver(report("R1", "S1")).await, [250]);
+    assert_eq!((bench.servers.offered(), bench.log()), (vec![], log));
+}
+
+#[tokio::test]
+async fn a_report_waits_anew_after_a_fault_because_its_envelope_may_have_failed_then() {
+    let bench = Bench::new(alfa());
+    assert_eq!(bench.deliver(report("R1", "Q1")).await, [451]);
+    bench.hop.log.fail_after(Some(0));
+    assert_eq!(bench.deliver(file("Q1", &[Acceptance.address()])).await, [451]);
+    bench.hop.log.fail_after(None);
+    bench.clock.set(3 * HOUR);
+    assert_eq!(bench.deliver(report("R1", "Q1")).await, [451]);
+}
