@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::wait::{PATIENCE, wait_until};
+
 const PORT: u16 = 9309;
 
 /// TOML that makes the daemon of a host with this address tell its metrics.
@@ -22,9 +24,12 @@ pub fn scrape(address: Ipv4Addr) -> Result<String> {
     Ok(answer)
 }
 
-/// The value of one metric, by its name with its labels.
+/// The value of one metric, by its name with its labels. A daemon that has just started has not told all of them yet, so it is
+/// waited for.
 pub fn value(address: Ipv4Addr, name: &str) -> Result<f64> {
-    let told = scrape(address)?;
-    let value = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.with_context(|| format!("no {name} in:\n{told}"))?.parse().map_err(Into::into)
+    wait_until(&format!("the metric {name}"), PATIENCE, || {
+        let told = scrape(address)?;
+        let value = told.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.with_context(|| format!("it is not in:\n{told}"))?.parse().map_err(Into::into)
+    })
 }
