@@ -120,7 +120,7 @@ fn trust_the_next_key_takes_over_in_the_midst_of_mail_without_a_restart() {
         let (old, new) = (original(testbed)?, identity(testbed, "alfa-next", now() + 365 * DAY)?);
         publish(testbed, &[&old, &new])?;
         testbed.host("beta")?.daemon()?.reload_and_wait()?;
-        let starts = now() + 8;
+        let starts = now() + 15;
         let section = lines(alfa, &new)? + &format!("starts = {:?}\n", calendar(starts, "%Y-%m-%dT%H:%M:%SZ")?);
         alfa.reconfigure("[trust]", &format!("[next_key]\n{section}\n[trust]"))?;
         alfa.reload_and_wait()?;
@@ -167,7 +167,7 @@ fn trust_an_envelope_that_waits_while_its_certificate_expires_and_leaves_the_dir
             "site_tls_policy = inline:{{ {{ beta.example:{} = encrypt }} }}\n",
             Port::Smtp.number()
         ))?;
-        let end = now() + 25;
+        let end = now() + 40;
         let (old, new) = (identity(testbed, "alfa-old", end)?, identity(testbed, "alfa-new", now() + 365 * DAY)?);
         publish(testbed, &[&old])?;
         beta.daemon()?.reload_and_wait()?;
@@ -324,7 +324,7 @@ fn trust_a_daemon_that_runs_tells_each_stage_when_it_comes() {
             ("thirty", 30, "WARN", Some("expires in less than 60 days"), "expires in less than 30 days"),
             ("seven", 7, "ERROR", Some("expires in less than 30 days"), "expires within 7 days"),
         ] {
-            let end = now() + days * DAY + 12;
+            let end = now() + days * DAY + 20;
             let short = identity(testbed, name, end)?;
             let number = serial(&short.certificate)?;
             set_key(alfa, &short)?;
@@ -358,7 +358,7 @@ fn trust_a_certificate_that_is_not_valid_yet_signs_nothing_until_it_is() {
         alfa.reconfigure("[listen]\n", &format!("{}\n[listen]\n", metrics::settings(host.site.address)))?;
         alfa.stop()?;
         alfa.start()?;
-        let begin = now() + 12;
+        let begin = now() + 20;
         let mut early = request("early", now() + 365 * DAY)?;
         early.validity = Some((calendar(begin, "%Y%m%d%H%M%SZ")?, calendar(begin + 365 * DAY, "%Y%m%d%H%M%SZ")?));
         let early = testbed.pki.issue(&early)?;
