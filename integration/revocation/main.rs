@@ -6,6 +6,7 @@
 
 mod forged;
 mod lists;
+mod waiting;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::{SignedDuration, Timestamp};

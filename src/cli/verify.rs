@@ -35,7 +35,8 @@ pub fn verify(config: &Path, file: &Path) -> Result<bool, Failure> {
     let sha1 = if config.trust.accept_sha1 { Sha1Policy::Accept } else { Sha1Policy::Refuse };
     let at = instant_of(&message).unwrap_or_else(|| SystemInstruments.now());
     let revocation = Revocation::JudgedBefore;
-    let standards = Standards { directory: &directory, trust: &trust, sha1, at, revocation, own: None };
+    let standards =
+        Standards { directory: &directory, trust: &trust, sha1, at, revocation, own: None, found_before: None };
     let sender = reverse_path(&message);
     let arrival = Arrival { sender: &sender, recipients: &[], message: &message };
     let mut out = stdout().lock();

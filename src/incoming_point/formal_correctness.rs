@@ -5,8 +5,7 @@
 
 use bytes::Bytes;
 
-use super::Arrival;
-use crate::directory::ProviderRecord;
+use super::{Arrival, Signatory};
 use crate::message::address_list::addresses;
 use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::certification_data::CertificationData;
@@ -23,7 +22,7 @@ pub struct Form {
 }
 
 /// Checks the form of a message whose signed part is `content`.
-pub fn check(arrival: &Arrival, content: &Entity, provider: &ProviderRecord) -> Result<Form, AnomalyReason> {
+pub fn check(arrival: &Arrival, content: &Entity, provider: &Signatory) -> Result<Form, AnomalyReason> {
     let header = Header::read(arrival.message);
     author_is_the_providers(&header, provider)?;
     let announced = announced_kind(&header, provider)?;
@@ -44,8 +43,8 @@ pub fn check(arrival: &Arrival, content: &Entity, provider: &ProviderRecord) -> 
 }
 
 /// §2.2.2, §7: the `From` domain is among the signer's managed domains.
-fn author_is_the_providers(header: &Header, provider: &ProviderRecord) -> Result<(), AnomalyReason> {
-    let foreign = || AnomalyReason::ForeignAuthor { provider: provider.name.clone() };
+fn author_is_the_providers(header: &Header, provider: &Signatory) -> Result<(), AnomalyReason> {
+    let foreign = || AnomalyReason::ForeignAuthor { provider: provider.name().to_owned() };
     let mut fields = header.all("From");
     let (Some(field), None) = (fields.next(), fields.next()) else { return Err(foreign()) };
     match addresses(field.raw_value()).as_deref() {
@@ -54,12 +53,12 @@ fn author_is_the_providers(header: &Header, provider: &ProviderRecord) -> Result
     }
 }
 
-fn announced_kind(header: &Header, provider: &ProviderRecord) -> Result<Kind, AnomalyReason> {
+fn announced_kind(header: &Header, provider: &Signatory) -> Result<Kind, AnomalyReason> {
     let mut announcements = header.all(wire::X_TRASPORTO).chain(header.all(wire::X_RICEVUTA));
     let (Some(field), None) = (announcements.next(), announcements.next()) else { return Err(AnomalyReason::NoKind) };
     let (token, is_transport) = (field.text(), field.name().eq_ignore_ascii_case(wire::X_TRASPORTO.as_bytes()));
     if is_transport && token.eq_ignore_ascii_case(wire::ANOMALY) {
-        return Err(AnomalyReason::AnomalyEnvelope(provider.name.clone()));
+        return Err(AnomalyReason::AnomalyEnvelope(provider.name().to_owned()));
     }
     Kind::from_token(&token)
         .filter(|kind| (*kind == Kind::TransportEnvelope) == is_transport)
@@ -111,7 +110,7 @@ fn envelope_agrees(
     arrival: &Arrival,
     header: &Header,
     data: &CertificationData,
-    provider: &ProviderRecord,
+    provider: &Signatory,
 ) -> Result<(), AnomalyReason> {
     let facts = &data.facts;
     let mut ids = header.all("Message-ID");
@@ -142,7 +141,7 @@ fn envelope_agrees(
 }
 
 /// A provider certifies only what happens in its own domains.
-fn notification_is_the_providers(data: &CertificationData, provider: &ProviderRecord) -> Result<(), AnomalyReason> {
+fn notification_is_the_providers(data: &CertificationData, provider: &Signatory) -> Result<(), AnomalyReason> {
     match data.kind {
         Kind::ServerServerAcceptance if data.taken.is_empty() => Err(AnomalyReason::Incomplete("ricezione")),
         Kind::ServerServerAcceptance => data.taken.iter().try_for_each(|address| certifies_for(provider, address)),
@@ -156,11 +155,11 @@ fn notification_is_the_providers(data: &CertificationData, provider: &ProviderRe
     }
 }
 
-fn certifies_for(provider: &ProviderRecord, address: &Address) -> Result<(), AnomalyReason> {
+fn certifies_for(provider: &Signatory, address: &Address) -> Result<(), AnomalyReason> {
     let domain = address.domain();
     match provider.manages(&domain) {
         true => Ok(()),
-        false => Err(AnomalyReason::ForeignDomain { domain, provider: provider.name.clone() }),
+        false => Err(AnomalyReason::ForeignDomain { domain, provider: provider.name().to_owned() }),
     }
 }
 

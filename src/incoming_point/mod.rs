@@ -20,7 +20,7 @@ use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::certification_data::CertificationData;
 use crate::message::header::Header;
 use crate::message::mime::Entity;
-use crate::model::{Address, Msgid, TemporalReference};
+use crate::model::{Address, Domain, Msgid, TemporalReference};
 use crate::smime::{
     DigestAlgorithm, Keyring, PathError, RevocationUnknown, Sha1Policy, Trust, VerifiedSignature, verify,
 };
@@ -48,6 +48,50 @@ pub struct Standards<'a> {
     /// This provider itself, where a message may be one of its own that waited here: that was judged when it was made, so
     /// it needs only a signature by one of these certificates that was valid at its own instant.
     pub own: Option<&'a ProviderRecord>,
+    /// What was found when the message arrived here before, where it did.
+    pub found_before: Option<&'a FoundBefore>,
+}
+
+/// Who was found to have signed a message when it arrived (§2.2.2). Whatever directory, CAs and clock say since, the message
+/// needs only a signature by this certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundBefore {
+    /// The name of the provider.
+    pub provider: String,
+    /// Where that provider wants take-charges and virus detections.
+    pub mail_receipt: Address,
+    /// SHA-256 of the signer's certificate.
+    pub signer: [u8; 32],
+}
+
+/// Whose signature it is.
+enum Signatory<'a> {
+    Listed(&'a ProviderRecord),
+    FoundBefore(&'a FoundBefore),
+}
+
+impl Signatory<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Listed(record) => &record.name,
+            Self::FoundBefore(found) => &found.provider,
+        }
+    }
+
+    fn mail_receipt(&self) -> &Address {
+        match self {
+            Self::Listed(record) => &record.mail_receipt,
+            Self::FoundBefore(found) => &found.mail_receipt,
+        }
+    }
+
+    /// Whether a domain is among those it manages; what was found before was found to speak for its own domains alone.
+    fn manages(&self, domain: &Domain) -> bool {
+        match self {
+            Self::Listed(record) => record.manages(domain),
+            Self::FoundBefore(_) => true,
+        }
+    }
 }
 
 /// How the signer's revocation counts.
@@ -83,8 +127,8 @@ pub struct CertifiedMessage {
     pub provider: String,
     /// Where that provider wants take-charges and virus detections.
     pub mail_receipt: Address,
-    /// SHA-1 of the signer's certificate, the name the directory gives it (§4.5).
-    pub signer: [u8; 20],
+    /// SHA-256 of the signer's certificate.
+    pub signer: [u8; 32],
     /// The content of postacert.eml, as it lies; empty for kinds without one.
     pub original: Bytes,
     /// Whether it is signed with SHA-1, which is counted.
@@ -102,15 +146,15 @@ pub fn classify(arrival: &Arrival, standards: &Standards) -> Result<Classificati
         Err(NotOfAProvider::Reason(reason)) => return Ok(Classification::Ordinary(reason)),
         Err(NotOfAProvider::Unjudged(unjudged)) => return Err(unjudged),
     };
-    Ok(match formal_correctness::check(arrival, &signed.content, provider) {
-        Err(reason) => Classification::NotCorrect { provider: provider.name.clone(), reason },
+    Ok(match formal_correctness::check(arrival, &signed.content, &provider) {
+        Err(reason) => Classification::NotCorrect { provider: provider.name().to_owned(), reason },
         Ok(form) => {
             let message = Box::new(CertifiedMessage {
                 data: form.data,
                 id: Header::read(arrival.message).text("Message-ID").and_then(|text| text.parse().ok()),
-                provider: provider.name.clone(),
-                mail_receipt: provider.mail_receipt.clone(),
-                signer: signature.signer.sha1(),
+                provider: provider.name().to_owned(),
+                mail_receipt: provider.mail_receipt().clone(),
+                signer: signature.signer.sha256(),
                 original: form.original,
                 is_sha1: signature.digest == DigestAlgorithm::Sha1,
             });
@@ -203,15 +247,18 @@ pub fn signature_existence(message: &Bytes) -> Result<SignedParts, AnomalyReason
 fn origin_and_validity<'a>(
     signed: &SignedParts,
     standards: &Standards<'a>,
-) -> Result<(VerifiedSignature, &'a ProviderRecord), NotOfAProvider> {
+) -> Result<(VerifiedSignature, Signatory<'a>), NotOfAProvider> {
     let signature = verify(&signed.signature, &signed.content.whole(), standards.sha1)
         .map_err(|error| AnomalyReason::BrokenSignature(error.to_string()))?;
     let signer = &signature.signer;
+    if let Some(found) = standards.found_before.filter(|found| found.signer == signer.sha256()) {
+        return Ok((signature, Signatory::FoundBefore(found)));
+    }
     if let Some(own) = standards.own.filter(|own| own.certificates.iter().any(|one| one == signer.der())) {
         let made = certification_data_of(&signed.content).map(|data| data.at.unix());
         // A receipt may tell something that happened before the certificate that signs it began.
         return match made.is_some_and(|made| made > signer.not_after()) {
-            false => Ok((signature, own)),
+            false => Ok((signature, Signatory::Listed(own))),
             true => Err(AnomalyReason::InvalidCertificate {
                 signer: signer.subject().to_owned(),
                 defect: "it had expired when the message was made".to_owned(),
@@ -247,12 +294,17 @@ fn origin_and_validity<'a>(
             return Err(AnomalyReason::InvalidCertificate { signer, defect }.into());
         }
     }
-    Ok((signature, provider))
+    Ok((signature, Signatory::Listed(provider)))
 }
 
 /// The certification data inside a signed part, if there are any: not checked against anything.
 pub fn certification_data_of(content: &Entity) -> Option<CertificationData> {
     formal_correctness::certification_data(&content.parts_or_itself()).ok()
+}
+
+/// The instant that a signed message tells of itself, if it tells one: not checked against anything.
+pub fn instant_told(message: &Bytes) -> Option<TemporalReference> {
+    certification_data_of(&signature_existence(message).ok()?.content).map(|data| data.at)
 }
 
 /// Who an uncertified message is from: the reverse path, or the author where that is empty.
@@ -304,6 +356,7 @@ mod tests {
             at,
             revocation: Revocation::JudgedBefore,
             own: None,
+            found_before: None,
         };
         classify(&Arrival { sender: "", recipients: &[], message }, &standards).unwrap()
     }
@@ -346,6 +399,7 @@ mod tests {
             at,
             revocation: Revocation::JudgedBefore,
             own,
+            found_before: None,
         };
         let judged =
             |message, own| classify(&Arrival { sender: "", recipients: &[], message }, &standards(own)).unwrap();

@@ -57,7 +57,15 @@ impl Current {
     /// Against what an incoming message is checked at an instant.
     pub fn standards(&self, at: TemporalReference) -> Standards<'_> {
         let revocation = Revocation::Checked { own: &self.keyring };
-        Standards { directory: &self.directory, trust: &self.trust, sha1: self.sha1, at, revocation, own: None }
+        Standards {
+            directory: &self.directory,
+            trust: &self.trust,
+            sha1: self.sha1,
+            at,
+            revocation,
+            own: None,
+            found_before: None,
+        }
     }
 
     /// This provider's record in the providers directory: with the keys that sign, or will.
@@ -123,9 +131,9 @@ impl Current {
         }
     }
 
-    /// Whether the certificate of this hash (§4.5) is, or was, this provider's.
-    pub fn is_own(&self, sha1: &[u8; 20]) -> bool {
-        self.own_certificates().any(|certificate| certificate.sha1() == *sha1)
+    /// Whether the certificate with this SHA-256 is, or was, this provider's.
+    pub fn is_own(&self, sha256: &[u8; 32]) -> bool {
+        self.own_certificates().any(|certificate| certificate.sha256() == *sha256)
     }
 
     /// Which TLS a mail to a next hop must have (§5.3).
@@ -228,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_signed_before_a_reload_is_own_after_it_and_after_the_next_one() {
-        let [old, new] = ["provider", "other-address"].map(|name| certificate(name).sha1());
+        let [old, new] = ["provider", "other-address"].map(|name| certificate(name).sha256());
         assert!(alfa().is_own(&old) && !alfa().is_own(&new));
         let once = beta().after(&alfa());
         let twice = beta().after(&once);

@@ -18,8 +18,7 @@ use const_oid::db::rfc5912::RSA_ENCRYPTION;
 use der::{Any, Decode, Encode, Tag, Tagged};
 use openssl::x509::X509Name;
 use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey};
-use sha1::{Digest, Sha1};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 use x509_cert::ext::Extension;
 use x509_cert::name::Name;
@@ -77,9 +76,9 @@ impl SignerCertificate {
         &self.der
     }
 
-    /// The hash under which the providers directory lists it (§4.5).
-    pub fn sha1(&self) -> [u8; 20] {
-        Sha1::digest(&self.der).into()
+    /// SHA-256 of its octets.
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.der).into()
     }
 
     /// The serial number as OpenSSL writes it: hexadecimal, upper case.
@@ -270,8 +269,8 @@ mod tests {
     #[test]
     fn the_hash_is_over_the_exact_octets() {
         let provider = certificate("provider");
-        let expected = openssl::hash::hash(openssl::hash::MessageDigest::sha1(), provider.der()).unwrap();
-        assert_eq!(provider.sha1()[..], expected[..]);
+        let expected = openssl::hash::hash(openssl::hash::MessageDigest::sha256(), provider.der()).unwrap();
+        assert_eq!(provider.sha256()[..], expected[..]);
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub fn standards() -> Standards<'static> {
         at: now(),
         revocation: Revocation::JudgedBefore,
         own: None,
+        found_before: None,
     }
 }
 

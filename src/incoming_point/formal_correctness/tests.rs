@@ -2,6 +2,7 @@
 //! looked at here.
 
 use super::*;
+use crate::directory::ProviderRecord;
 use crate::message::certification_data::TransactionFacts;
 use crate::message::wire::ErrorType;
 use crate::model::{Msgid, Provider, ReceiptType, Recipient, RecipientType, TemporalReference};
@@ -109,7 +110,7 @@ impl Draft {
             mail_domains: vec!["alfa.example".parse().unwrap()],
         };
         let arrival = Arrival { sender: self.sender, recipients: &self.recipients, message: &message };
-        check(&arrival, &Entity::read(content.into()), &ProviderRecord::own(&provider, Vec::new()))
+        check(&arrival, &Entity::read(content.into()), &Signatory::Listed(&ProviderRecord::own(&provider, Vec::new())))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::incoming_point::CertifiedMessage;
+use crate::incoming_point::{CertifiedMessage, FoundBefore};
 use crate::legal_log::details::{ReceivedNotification, recipients};
+use crate::legal_log::hexadecimal;
+use crate::legal_log::seal::octets;
 use crate::legal_log::{Entry, EventKind, Slot};
 use crate::message::certification_data::{CertificationData, TransactionFacts};
 use crate::message::delivery_status::RecipientStatus;
@@ -30,6 +32,9 @@ pub struct ArrivalDetails {
     pub replies: String,
     /// The receipt type that the sender requested.
     pub requested: String,
+    /// SHA-256 of the certificate that signed the envelope, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signer: Option<String>,
 }
 
 impl ArrivalDetails {
@@ -41,6 +46,16 @@ impl ArrivalDetails {
 
     pub fn had(&self, trigger: Trigger) -> bool {
         self.triggers.iter().any(|address| address == trigger.address())
+    }
+
+    /// Who was found to have signed the envelope when it arrived.
+    pub fn found_before(arrival: &Entry) -> Option<FoundBefore> {
+        let known: Self = details(arrival).filter(|_| arrival.kind == EventKind::Arrival)?;
+        Some(FoundBefore {
+            provider: arrival.provider.clone()?,
+            mail_receipt: known.mail_receipt.parse().ok()?,
+            signer: octets(&known.signer?)?,
+        })
     }
 
     /// The facts of the transaction that an arrival tells: what every later notification about it certifies again.
@@ -147,6 +162,7 @@ impl Author<'_> {
             recipients: tokens(&facts.recipients),
             replies: facts.replies.clone(),
             requested: wire::receipt_token(requested.unwrap_or_default()).to_owned(),
+            signer: Some(hexadecimal(&self.message.signer)),
         };
         let slot = Slot::arrival(self.queue_id);
         Entry { details: json(&details), slot: Some(slot), ..self.entry(EventKind::Arrival, self.at) }

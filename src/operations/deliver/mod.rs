@@ -33,6 +33,7 @@ use std::sync::Arc;
 use tracing::{debug, error, info, warn};
 
 use self::attempt::Attempt;
+use self::entries::ArrivalDetails;
 use super::causes;
 use super::current::{Current, Handle, NoDirectory};
 use super::ports::{EventLog, Injection, Instruments, LogError, Mailboxes, OriginalStore, QueueFile, Reply};
@@ -41,13 +42,15 @@ use super::triggers::{Trigger, is_internal};
 use super::virus_guard::VirusGuard;
 use crate::crash;
 use crate::incoming_point::{
-    Arrival, CertifiedMessage, Classification, Standards, Unjudged, apparent_sender, classify, provider_within,
+    Arrival, CertifiedMessage, Classification, FoundBefore, Standards, Unjudged, apparent_sender, classify,
+    instant_told, provider_within,
 };
 use crate::legal_log::{Entry, EventKind, Slot};
 use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::header::Header;
 use crate::message::wire::Kind;
 use crate::model::{PecMsgid, TemporalReference};
+use crate::smime::Sha1Policy;
 
 /// The hop with everything it talks to.
 pub struct Hop<L, M, I, T> {
@@ -81,6 +84,8 @@ enum Fault {
     Unjudged(#[from] Unjudged),
     #[error("a trigger came with a message that is no correct envelope: {0}")]
     TriggerWithoutEnvelope(String),
+    #[error("an envelope that was found correct when it arrived is not any more, so its recipients wait: {0}")]
+    NoLongerCorrect(String),
     #[error("an acceptance is asked for an envelope that this provider did not sign")]
     ForeignAcceptance,
     #[error("the queue id belongs to an earlier message: set enable_long_queue_ids = yes in main.cf")]
@@ -94,12 +99,14 @@ enum Fault {
 }
 
 /// By what a message is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Judge {
     /// By directory, CAs, their revocation lists, and instant.
     Strict,
     /// The same without the lists, which were asked when it arrived.
     Again,
+    /// By what its first attempt here recorded.
+    AsFound(FoundBefore),
     /// By the certificates that this provider has or had.
     AsOwn,
 }
@@ -166,12 +173,38 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             return Ok(own);
         }
         match arrival {
-            Some(arrival) => Ok(self.classify_by(attempt, arrival.at, Judge::Again).await??),
-            // Only our milter adds this trigger, to what it found correct.
-            None if attempt.triggers.has(Trigger::TakeCharge) => {
-                Ok(self.classify_by(attempt, at, Judge::Again).await??)
+            Some(arrival) => self.classify_as_found(attempt, &arrival).await,
+            None if attempt.triggers.has(Trigger::TakeCharge) || attempt.triggers.has(Trigger::VirusDetection) => {
+                self.classify_after_milter(attempt, at).await
             }
             None => Ok(now.inspect_err(|unjudged| self.current.ask_for_lists(unjudged.wanted()))?),
+        }
+    }
+
+    /// By what an earlier attempt found, whatever directory and CAs say since. An envelope that was taken in charge never
+    /// passes as anything else: it would reach the mailbox unscanned, and nobody would be told.
+    async fn classify_as_found(&self, attempt: &Attempt<'_>, arrival: &Entry) -> Result<Classification, Fault> {
+        let judge = ArrivalDetails::found_before(arrival).map_or(Judge::Again, Judge::AsFound);
+        match self.classify_by(attempt, arrival.at, judge).await?? {
+            envelope @ Classification::Envelope(_) => Ok(envelope),
+            other if arrival.kind == EventKind::Arrival => Err(Fault::NoLongerCorrect(described(&other))),
+            other => Ok(other),
+        }
+    }
+
+    /// Only our milter adds the triggers of other providers' messages, to what it found correct. A certificate that has run
+    /// out since held at the instant that the message itself tells.
+    async fn classify_after_milter(
+        &self,
+        attempt: &Attempt<'_>,
+        at: TemporalReference,
+    ) -> Result<Classification, Fault> {
+        let now = self.classify_by(attempt, at, Judge::Again).await??;
+        match (&now, instant_told(&attempt.file.message)) {
+            (Classification::Ordinary(AnomalyReason::InvalidCertificate { .. }), Some(made)) => {
+                Ok(self.classify_by(attempt, made, Judge::Again).await??)
+            }
+            _ => Ok(now),
         }
     }
 
@@ -206,8 +239,15 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         let classification = tokio::task::spawn_blocking(move || {
             let arrival = Arrival { sender: &sender, recipients: &[], message: &message };
             let own = (judge == Judge::AsOwn).then(|| current.own_record_with_former());
-            let standards = if judge == Judge::Again { current.standards_again(at) } else { current.standards(at) };
-            classify(&arrival, &Standards { own: own.as_ref(), ..standards })
+            let strict = Standards { own: own.as_ref(), ..current.standards(at) };
+            let standards = match &judge {
+                Judge::Strict | Judge::AsOwn => strict,
+                Judge::Again => current.standards_again(at),
+                Judge::AsFound(found) => {
+                    Standards { found_before: Some(found), sha1: Sha1Policy::Accept, ..current.standards_again(at) }
+                }
+            };
+            classify(&arrival, &standards)
         });
         Ok(classification.await?)
     }

@@ -135,6 +135,62 @@ async fn an_envelope_by_a_former_key_is_our_own_only_if_our_milter_made_it() {
     bench.assert_sound();
 }
 
+const BRUNO: &str = "bruno@beta.example";
+
+/// The provider of BRUNO after the directory dropped the one of ANNA.
+fn beta_alone() -> Current {
+    let current = beta();
+    let directory = Directory::empty().with_own(current.own_record()).into();
+    Current { directory, ..current }
+}
+
+/// A queue file with an envelope from ANNA to BRUNO.
+fn foreign(queue_id: &str, recipients: &[&str]) -> QueueFile {
+    QueueFile { message: envelope(ID, &[BRUNO], "Ciao"), ..empty_file(queue_id, recipients) }
+}
+
+#[tokio::test]
+async fn an_envelope_that_waits_while_its_signer_leaves_the_directory_is_certified_as_when_it_came() {
+    let first = Bench::new(beta());
+    first.servers.mailbox(BRUNO, 451, "4.2.0 busy");
+    assert_eq!(first.deliver(foreign("Q1", &[TakeCharge.address(), BRUNO])).await, [250, 451]);
+
+    let later = Bench::over(first.hop.log.clone(), beta_alone());
+    assert_eq!(later.deliver(foreign("Q1", &[BRUNO])).await, [250]);
+    let offered = kinds(&later.servers.offered());
+    assert_eq!(offered, ["bruno@beta.example posta-certificata", "anna@alfa.example avvenuta-consegna"]);
+    let log = later.log();
+    // Another message by the same signer comes too late.
+    assert_eq!(later.deliver(foreign("Q2", &[BRUNO])).await, [250]);
+    assert_eq!(kinds(&later.servers.offered()), ["bruno@beta.example posta-certificata"]);
+    assert_eq!(later.log(), log);
+}
+
+#[tokio::test]
+async fn what_was_taken_in_charge_is_scanned_though_its_signer_left_the_directory() {
+    let first = Bench::new(beta());
+    first.servers.mailbox(BRUNO, 451, "4.2.0 busy");
+    assert_eq!(first.deliver(foreign("Q1", &[TakeCharge.address(), BRUNO])).await, [250, 451]);
+    let later = Bench::over(first.hop.log.clone(), beta_alone());
+    later.sniffer.learn("Ciao");
+    assert_eq!(later.deliver(foreign("Q1", &[BRUNO])).await, [250]);
+    assert_eq!(kinds(&later.servers.offered()), ["ricevute@alfa.example rilevazione-virus"]);
+}
+
+#[tokio::test]
+async fn what_was_taken_in_charge_never_passes_as_anything_else() {
+    let first = Bench::new(beta());
+    first.servers.mailbox(BRUNO, 451, "4.2.0 busy");
+    assert_eq!(first.deliver(foreign("Q1", &[TakeCharge.address(), BRUNO])).await, [250, 451]);
+    let later = Bench::over(first.hop.log.clone(), beta_alone());
+    let mut octets = foreign("Q1", &[BRUNO]).message.to_vec();
+    let word = octets.windows(4).position(|four| four == b"Ciao").unwrap();
+    octets[word] = b'M';
+    let altered = QueueFile { message: octets.into(), ..empty_file("Q1", &[BRUNO]) };
+    assert_eq!(later.deliver(altered).await, [451]);
+    assert_eq!(later.servers.offered(), []);
+}
+
 #[tokio::test]
 async fn a_transaction_is_committed_stored_and_told() {
     let bench = Bench::new(alfa());

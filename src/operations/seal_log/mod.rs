@@ -259,7 +259,7 @@ where
         let (current, text) = (self.current.now(), seal.to_text());
         let is_own = move || {
             let verified = verify(&signature, text.as_bytes(), Sha1Policy::Refuse);
-            verified.is_ok_and(|verified| current.is_own(&verified.signer.sha1()))
+            verified.is_ok_and(|verified| current.is_own(&verified.signer.sha256()))
         };
         Ok(spawn_blocking(is_own).await?)
     }
