@@ -22,7 +22,7 @@ use crate::message::Pieces;
 use crate::model::{Address, Domain, PecMsgid, Provider, TemporalReference};
 use crate::smime::testing::{NOW, certificate, certificate_der, key, read};
 use crate::smime::{Engine, Keyring, Sha1Policy, Signer, Trust, WithoutList};
-use crate::transaction::Timeouts;
+use crate::transaction::{Timeouts, forestalls};
 use crate::virus::{Verdict, VirusName};
 
 /// The provider of alfa.example, which the network trusts.
@@ -219,7 +219,9 @@ impl MemoryLog {
         let mut entries = self.entries.lock().unwrap();
         let mut recorded = Vec::new();
         for entry in batch {
-            let holder = entries.iter().find(|one| entry.slot.is_some() && one.entry.slot == entry.slot);
+            let of_slot = entries.iter().find(|one| entry.slot.is_some() && one.entry.slot == entry.slot);
+            let of_transaction = entries.iter().filter(|one| one.entry.pec_msgid == entry.pec_msgid);
+            let holder = of_slot.or(of_transaction.into_iter().find(|one| forestalls(&one.entry, &entry)));
             if let Some(holder) = holder {
                 recorded.push(Recorded { is_new: false, ..holder.clone() });
                 continue;

@@ -6,5 +6,5 @@
 mod progress;
 mod timeouts;
 
-pub use progress::{Progress, certified_recipients, known, told};
+pub use progress::{Progress, certified_recipients, forestalls, known, told};
 pub use timeouts::{EARLIEST_FINAL, FINAL, FIRST, Timeouts};

@@ -68,6 +68,21 @@ pub fn known<'a>(entries: impl IntoIterator<Item = &'a Entry>, recipient: &Addre
     news.map(|(_, progress)| progress).max().unwrap_or(Progress::Sent)
 }
 
+/// Whether what another provider told leaves no room for this failure of our own making: its sender would hold two notices
+/// that contradict each other, or two failures.
+pub fn forestalls(heard: &Entry, failure: &Entry) -> bool {
+    let is_detection = || ReceivedNotification::of(heard).and_then(|told| told.kind()) == Some(Kind::VirusDetection);
+    let is_end = heard.kind == EventKind::NotificationReceived
+        && match failure.kind {
+            EventKind::NonDelivery => true,
+            // A detection is what it is made from.
+            EventKind::VirusNonDelivery => !is_detection(),
+            _ => false,
+        };
+    let about = recipient(failure);
+    is_end && told(heard).iter().any(|(one, progress)| !progress.is_open() && about.as_ref() == Some(one))
+}
+
 /// The certified recipients of a transaction, by its arrival.
 pub fn certified_recipients(arrival: &Entry) -> Option<Vec<Address>> {
     let all = Parties::of(arrival)?.recipients()?;
@@ -185,5 +200,21 @@ mod tests {
         assert_eq!(certified_recipients(&arrival), Some(vec![bruno()]));
         assert_eq!(certified_recipients(&entry(EventKind::Arrival, "")), None);
         assert_eq!(certified_recipients(&Entry { kind: EventKind::Delivery, ..arrival }), None);
+    }
+
+    #[test]
+    fn a_failure_of_our_own_is_forestalled_by_what_ended_it_elsewhere() {
+        let (failure, virus) = (EventKind::NonDelivery, EventKind::VirusNonDelivery);
+        let of = |kind| entry(kind, "Bruno@beta.example");
+        for heard in [Kind::Delivery, Kind::NonDelivery].map(|kind| received(kind, "bruno@beta.example", &[])) {
+            assert!(forestalls(&heard, &of(failure)) && forestalls(&heard, &of(virus)), "{heard:?}");
+            assert!(!forestalls(&heard, &entry(failure, "carla@beta.example")), "{heard:?}");
+            assert!(!forestalls(&heard, &of(EventKind::LateFailure)), "{heard:?}");
+        }
+        let detection = received(Kind::VirusDetection, "bruno@beta.example", &[]);
+        assert!(forestalls(&detection, &of(failure)) && !forestalls(&detection, &of(virus)));
+        let taken = received(Kind::ServerServerAcceptance, "", &["bruno@beta.example"]);
+        assert!(!forestalls(&taken, &of(failure)));
+        assert!(!forestalls(&of(EventKind::Delivery), &of(failure)), "the slot decides between our own");
     }
 }

@@ -14,8 +14,9 @@ use crate::adapters::sqlite::row::{self, StoredRow};
 use crate::adapters::sqlite::{search, watch};
 use crate::legal_log::purge::{self, Purged};
 use crate::legal_log::seal::Seal;
-use crate::legal_log::{ChainBreak, Entry, Link, Recorded};
+use crate::legal_log::{ChainBreak, Entry, EventKind, Link, Recorded};
 use crate::model::TemporalReference;
+use crate::transaction::forestalls;
 
 /// What a caller wants written, all of it or nothing.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ fn append(
 ) -> Result<(Vec<Recorded>, Link), StoreError> {
     let mut recorded = Vec::with_capacity(batch.len());
     for entry in batch {
-        if let Some(StoredRow { link, entry }) = holder_of_slot(connection, path, &entry)? {
+        if let Some(StoredRow { link, entry }) = in_its_place(connection, path, &entry)? {
             recorded.push(Recorded { sequence: link.sequence, entry, is_new: false });
             continue;
         }
@@ -195,7 +196,16 @@ pub(super) fn purged(connection: &Connection, path: &Path) -> Result<Vec<Purged>
 
 pub(super) const LAST_PURGE: &str = "WHERE kind = 'purge' ORDER BY sequence DESC LIMIT 1";
 
-fn holder_of_slot(connection: &Connection, path: &Path, entry: &Entry) -> Result<Option<StoredRow>, StoreError> {
+/// What stands in the log where this entry would: the one that has its slot, or, of a failure of our own making, what another
+/// provider told of the recipient meanwhile.
+fn in_its_place(connection: &Connection, path: &Path, entry: &Entry) -> Result<Option<StoredRow>, StoreError> {
     let Some(slot) = &entry.slot else { return Ok(None) };
-    Ok(row::select(connection, path, "WHERE slot = ?1", [slot.as_str()])?.pop())
+    if let Some(holder) = row::select(connection, path, "WHERE slot = ?1", [slot.as_str()])?.pop() {
+        return Ok(Some(holder));
+    }
+    let (EventKind::NonDelivery | EventKind::VirusNonDelivery, Some(id)) = (entry.kind, &entry.pec_msgid) else {
+        return Ok(None);
+    };
+    let rows = row::select(connection, path, "WHERE pec_msgid = ?1 ORDER BY sequence", [id.as_str()])?;
+    Ok(rows.into_iter().find(|row| forestalls(&row.entry, entry)))
 }

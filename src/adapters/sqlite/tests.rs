@@ -141,6 +141,32 @@ async fn a_taken_slot_gives_back_the_entry_that_took_it() {
     assert_eq!(log.record(vec![again]).await.unwrap(), [expected]);
 }
 
+#[tokio::test]
+async fn a_failure_of_our_own_is_not_recorded_after_what_another_provider_told_of_the_recipient() {
+    let disk = Disk::new();
+    let log = disk.log();
+    let heard = Entry {
+        kind: EventKind::NotificationReceived,
+        details: Some(r#"{"kind":"avvenuta-consegna","error":"nessuno","at":0,"reason":null,"mailboxes":[]}"#.into()),
+        ..entry("Q2")
+    };
+    let id = "pec.1@alfa.example".parse().unwrap();
+    let failure = |recipient: &str| Entry {
+        kind: EventKind::NonDelivery,
+        recipient: Some(recipient.into()),
+        slot: Some(Slot::outcome(&id, &recipient.parse().unwrap())),
+        ..entry("Q3")
+    };
+    let [bruno, carla] = ["bruno@beta.example", "carla@beta.example"].map(failure);
+    let recorded = log.record(vec![heard.clone(), bruno, carla.clone()]).await.unwrap();
+    assert_eq!(recorded[1], Recorded { sequence: 1, entry: heard.clone(), is_new: false });
+    assert_eq!(recorded[2], Recorded { sequence: 2, entry: carla.clone(), is_new: true });
+    // What was committed before it was heard stands.
+    let later = Entry { recipient: Some("carla@beta.example".into()), slot: Some(Slot::arrival("Q4")), ..heard };
+    let recorded = log.record(vec![later, carla.clone()]).await.unwrap();
+    assert_eq!(recorded[1], Recorded { sequence: 2, entry: carla, is_new: false });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_callers_racing_for_one_slot_exactly_one_wins() {
     let disk = Disk::new();

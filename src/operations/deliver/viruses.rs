@@ -122,7 +122,11 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             warn!(queue_id, %id, %recipient, provider = %message.provider, "a virus detection about somebody who is no certified recipient of the message");
             return Ok(Consequence::None);
         }
-        if earlier.iter().any(|one| ends(&one.entry, recipient)) {
+        // What an earlier attempt committed is told, whatever was heard since.
+        let is_committed =
+            |entry: &Entry| entry.kind == EventKind::VirusNonDelivery && entry.queue_id.as_deref() == Some(queue_id);
+        if !earlier.iter().any(|one| is_committed(&one.entry)) && earlier.iter().any(|one| ends(&one.entry, recipient))
+        {
             warn!(queue_id, %id, %recipient, provider = %message.provider, "a virus detection after the recipient's outcome, nothing is told");
             return Ok(Consequence::None);
         }
@@ -137,7 +141,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
                 info!(queue_id, %id, %recipient, %virus, "another provider found a virus");
                 Consequence::Notice { recorded: Box::new(one), transaction: Box::new(accepted) }
             }
-            // The same detection under another queue id tells, or told, it.
+            // The same detection under another queue id tells, or told, it; or its provider has told an end meanwhile.
             _ => Consequence::None,
         })
     }

@@ -19,7 +19,8 @@ use crate::transaction::Progress;
 /// The event log (§2.3). A fact is told to anybody only after `record` returned it.
 pub trait EventLog: Send + Sync + 'static {
     /// Makes entries durable, all or none, and returns what stands in the log for each: the entry itself, or, where its
-    /// slot was already taken (also by an earlier entry of the same batch), the entry that took it.
+    /// slot was already taken (also by an earlier entry of the same batch), the entry that took it. In place of a failure
+    /// of our own making stands what another provider told of the recipient before (`transaction::forestalls`).
     fn record(&self, batch: Vec<Entry>) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
 
     /// All entries of one queue file, in order of recording.

@@ -1,6 +1,7 @@
 //! What may come before the arrival that it is about: another provider's detection, and a report of Postfix.
 
 use super::*;
+use crate::legal_log::details::ReceivedNotification;
 use crate::message::certification_data::TransactionFacts;
 use crate::message::notification::virus_detection;
 use crate::model::{Recipient, RecipientType};
@@ -100,4 +101,41 @@ async fn a_report_waits_anew_after_a_fault_because_its_envelope_may_have_failed_
     bench.hop.log.fail_after(None);
     bench.clock.set(3 * HOUR);
     assert_eq!(bench.deliver(report("R1", "Q1")).await, [451]);
+}
+
+/// What CARLA's provider, had she another, could tell of her.
+fn heard(kind: Kind) -> Entry {
+    let told = ReceivedNotification { kind: kind.token().to_owned(), ..ReceivedNotification::default() };
+    Entry {
+        kind: EventKind::NotificationReceived,
+        at: TemporalReference::from_unix(NOW),
+        queue_id: Some("N1".into()),
+        pec_msgid: Some(ID.parse().unwrap()),
+        client_msgid: None,
+        sender: Some(ANNA.into()),
+        recipient: Some(CARLA.into()),
+        subject: None,
+        notification: None,
+        provider: Some("altrove PEC".into()),
+        issuer: None,
+        details: serde_json::to_string(&told).ok(),
+        slot: Some(Slot::arrival("N1")),
+    }
+}
+
+#[tokio::test]
+async fn what_a_detection_means_is_told_though_another_failure_was_heard_after_it_was_committed() {
+    let bench = Bench::new(alfa());
+    bench.deliver(file("Q1", &[Acceptance.address()])).await;
+    bench.servers.reachable(ANNA, false);
+    assert_eq!(bench.deliver(detection()).await[0], 451);
+    let first = bench.servers.offered();
+    bench.hop.log.record(vec![heard(Kind::NonDelivery)]).await.unwrap();
+
+    bench.servers.reachable(ANNA, true);
+    bench.clock.set(600);
+    assert_eq!(bench.deliver(detection()).await[0], 250);
+    let told = bench.servers.offered();
+    assert!(kinds(&told).contains(&"anna@alfa.example errore-consegna".to_owned()), "{:?}", kinds(&told));
+    assert!(told.iter().filter(|(to, _)| to == ANNA).all(|one| first.contains(one)), "the same Message-ID and octets");
 }
