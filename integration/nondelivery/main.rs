@@ -2,6 +2,7 @@
 //! refuses it, and never a bounce of Postfix to a user of certified mail.
 
 mod bounces;
+mod given_up;
 mod peers;
 
 use std::collections::BTreeMap;

@@ -20,6 +20,7 @@ use crate::message::anomaly_reason::AnomalyReason;
 use crate::message::certification_data::CertificationData;
 use crate::message::header::Header;
 use crate::message::mime::Entity;
+use crate::message::wire::Kind;
 use crate::model::{Address, Domain, Msgid, TemporalReference};
 use crate::smime::{
     DigestAlgorithm, Keyring, PathError, RevocationUnknown, Sha1Policy, Trust, VerifiedSignature, verify,
@@ -305,6 +306,12 @@ pub fn certification_data_of(content: &Entity) -> Option<CertificationData> {
 /// The instant that a signed message tells of itself, if it tells one: not checked against anything.
 pub fn instant_told(message: &Bytes) -> Option<TemporalReference> {
     certification_data_of(&signature_existence(message).ok()?.content).map(|data| data.at)
+}
+
+/// The reverse path that a transport envelope must have come with; none for any other message: not checked against anything.
+pub fn envelope_sender(message: &Bytes) -> Option<String> {
+    let data = certification_data_of(&signature_existence(message).ok()?.content)?;
+    (data.kind == Kind::TransportEnvelope).then(|| data.facts.sender.to_string())
 }
 
 /// Who an uncertified message is from: the reverse path, or the author where that is empty.

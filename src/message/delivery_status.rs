@@ -73,6 +73,11 @@ impl DeliveryStatus {
         Some(DeliveryStatus { queue_id, recipients: recipients(&fields), returned })
     }
 
+    /// The message that the report is about, or its header section alone.
+    pub fn returned(&self) -> &Bytes {
+        &self.returned
+    }
+
     /// The identifier of the certified message that the report is about; `None` where it is about no transport envelope.
     pub fn envelope(&self) -> Option<PecMsgid> {
         let header = Header::read(&self.returned);

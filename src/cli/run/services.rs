@@ -29,7 +29,7 @@ use crate::cli::servers;
 use crate::config::{Config, LocalEndpoint};
 use crate::legal_log::Link;
 use crate::operations::current::Handle;
-use crate::operations::deliver::{Hop, UnheardOf};
+use crate::operations::deliver::{Hop, WaitingReports};
 use crate::operations::ports::OriginalStore;
 use crate::operations::virus_guard::VirusGuard;
 use crate::operations::watch_timeouts::TimeoutWatch;
@@ -84,7 +84,7 @@ pub(super) async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result
         mailboxes: mailboxes.clone(),
         injection: servers::injection(&config),
         instruments: SystemInstruments,
-        unheard_of: UnheardOf::default(),
+        waiting_reports: WaitingReports::default(),
     };
     let timeouts = TimeoutWatch {
         current: current.clone(),

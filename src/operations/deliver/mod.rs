@@ -18,15 +18,16 @@ pub mod entries;
 mod answers;
 mod attempt;
 mod envelope;
+mod given_up;
 mod originals;
 mod plan;
 pub mod receipts;
 mod report;
 mod served;
-mod unheard_of;
 mod viruses;
+mod waiting_reports;
 
-pub use unheard_of::UnheardOf;
+pub use waiting_reports::WaitingReports;
 
 use std::sync::Arc;
 
@@ -62,7 +63,7 @@ pub struct Hop<L, M, I, T> {
     pub viruses: VirusGuard,
     /// Where the originals of delivery receipts are kept, if they are.
     pub originals: Option<Arc<dyn OriginalStore>>,
-    pub unheard_of: UnheardOf,
+    pub waiting_reports: WaitingReports,
 }
 
 /// A report, or another provider's detection, may overtake our own acceptance, which Postfix offers at least every 67 minutes
@@ -120,7 +121,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             Ok(replies) => replies,
             Err(fault) => {
                 // What a report waits for may be the envelope that failed here.
-                self.unheard_of.forget();
+                self.waiting_reports.forget();
                 let cause = causes(&fault);
                 error!(queue_id = %file.queue_id, %cause, "not delivered for now, Postfix will offer it again");
                 let reply = Reply::new(451, "4.3.0 internal fault, see the log of pec-milter");

@@ -4,9 +4,9 @@
 //! or when the queue lifetime was over (§2.2.2), also for mailboxes here. What is certified comes from the log: the
 //! arrival of the envelope tells the transaction, and only its recipients are believed to have failed.
 //!
-//! A recipient that has its outcome gets no second one: that is recorded and not told. A report about an envelope that
-//! the log does not know yet waits in Postfix's queue, for it may have overtaken the envelope itself. After that time it is
-//! about one that a mailbox's owner sent on, and tells nothing.
+//! What the hop itself had left to do is taken up first (`given_up`). A recipient that has its outcome gets no second one:
+//! that is recorded and not told. A report about an envelope that the log does not know yet waits in Postfix's queue, for it
+//! may have overtaken the envelope itself. After that time it is about one that a mailbox's owner sent on, and tells nothing.
 
 use std::collections::HashSet;
 
@@ -14,16 +14,18 @@ use tracing::{debug, error, info, warn};
 
 use super::attempt::{Attempt, xtext};
 use super::entries::ReportAuthor;
+use super::given_up::{TakenUp, names_a_trigger, offered, waits_for};
 use super::plan::Plan;
 use super::receipts::{self, Original, Telling, Transaction};
+use super::served::names;
 use super::{Fault, Hop, LONGEST_OVERTAKING};
 use crate::crash;
 use crate::delivery_point::reported_failure;
 use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::delivery_status::{Action, DeliveryStatus, RecipientStatus};
 use crate::message::header::Header;
-use crate::model::{Address, Msgid, PecMsgid};
-use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, Reply};
+use crate::model::{Address, Msgid, PecMsgid, Recipient};
+use crate::operations::ports::{EventLog, Injection, Instruments, MailRecipient, Mailboxes, Reply};
 use crate::operations::triggers::{Trigger, is_internal};
 use crate::transaction::told;
 
@@ -43,17 +45,30 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         if !is_written_by_postfix(message) {
             return Err(Fault::NoReport);
         }
-        let report = DeliveryStatus::read(message.clone()).ok_or(Fault::NoReport)?;
+        let mut report = DeliveryStatus::read(message.clone()).ok_or(Fault::NoReport)?;
         let id = report.envelope().ok_or(Fault::NoReport)?;
-        let entries = self.log.of_transaction(&id).await?;
+        let mut entries = self.log.of_transaction(&id).await?;
+        let manages = |address: &Address| current.manages(address);
+        let left = left_to_do(&mut report, &entries, manages);
+        if !left.is_empty() {
+            match self.take_up(attempt, &report, &id, left).await? {
+                TakenUp::Done => entries = self.log.of_transaction(&id).await?,
+                TakenUp::Waits => return Ok(wait(attempt, "4.3.0 what is left of the envelope cannot be done now")),
+                TakenUp::NoEnvelope if arrival(&report, &entries).is_none() => {
+                    error!(queue_id, %id, "POSTFIX GAVE UP A MESSAGE OF THIS PROVIDER BEFORE IT WAS RECORDED and returned no more than its header: its sender has been told nothing, tell him; the report waits in the queue until bounce_queue_lifetime is over (set bounce_size_limit as in postfix-conf/main.cf)");
+                    return Ok(wait(attempt, "4.3.0 the envelope is not recorded, see the log of pec-milter"));
+                }
+                TakenUp::NoEnvelope => {
+                    error!(queue_id, %id, "Postfix gave up receipts of this envelope that were recorded and not sent, and returned no more than its header: send them by `pec-milter receipt reproduce '{id}' --send`");
+                }
+            }
+        }
         // What the returned message calls itself proves nothing; that its queue file arrived here as this transaction does.
-        let is_reported = |entry: &Entry| entry.kind == EventKind::Arrival && entry.queue_id == report.queue_id;
-        let Some(Recorded { entry: arrival, .. }) = entries.iter().find(|one| is_reported(&one.entry)) else {
+        let Some(arrival) = arrival(&report, &entries) else {
             return Ok(self.put_off(attempt, &id).await);
         };
         let known = Known::of(arrival, &entries).ok_or(Fault::UnreadableArrival)?;
 
-        let manages = |address: &Address| current.manages(address);
         let failed = known.failed(queue_id, &report, manages);
         let (arrival, id, issuer) =
             (known.arrival, &known.transaction.facts.id, attempt.current.provider.name.as_str());
@@ -72,15 +87,61 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     /// What becomes of a report about an envelope that did not arrive here.
     async fn put_off(&self, attempt: &Attempt<'_>, id: &PecMsgid) -> Vec<Reply> {
         let (queue_id, now) = (attempt.queue_id(), self.instruments.now());
-        let first_came = self.unheard_of.since(queue_id, now);
+        let first_came = self.waiting_reports.since(queue_id, now);
         if now.unix() - first_came.unix() >= LONGEST_OVERTAKING {
             warn!(queue_id, %id, "Postfix reports about an envelope that did not arrive in its own queue file, so somebody sent it on: nobody is told");
             return attempt.in_order(&self.pass(attempt).await);
         }
         debug!(queue_id, %id, "Postfix reports about an envelope of which the log knows no arrival yet: it waits");
-        let wait = Reply::new(451, "4.3.0 the arrival of the envelope is not recorded yet");
-        vec![wait; attempt.file.recipients.len()]
+        wait(attempt, "4.3.0 the arrival of the envelope is not recorded yet")
     }
+}
+
+fn wait(attempt: &Attempt<'_>, text: &str) -> Vec<Reply> {
+    vec![Reply::new(451, text); attempt.file.recipients.len()]
+}
+
+/// The arrival of the queue file that is reported about.
+fn arrival<'e>(report: &DeliveryStatus, entries: &'e [Recorded]) -> Option<&'e Entry> {
+    let is_reported = |entry: &&Entry| entry.kind == EventKind::Arrival && entry.queue_id == report.queue_id;
+    entries.iter().map(|one| &one.entry).find(is_reported)
+}
+
+/// Takes those out of a report for whom the hop itself has something left to do: triggers, recipients who have their outcome
+/// from this queue file and wait for its receipt, and, where not even the arrival is recorded, all of our own.
+fn left_to_do(
+    report: &mut DeliveryStatus,
+    entries: &[Recorded],
+    manages: impl Fn(&Address) -> bool,
+) -> Vec<MailRecipient> {
+    let transaction = arrival(report, entries).and_then(Transaction::of);
+    if transaction.is_none() && !names_a_trigger(report) {
+        return Vec::new();
+    }
+    let of_file = || entries.iter().map(|one| &one.entry).filter(|entry| entry.queue_id == report.queue_id);
+    let is_left = |status: &RecipientStatus| {
+        let Some(mailbox) = &status.last else { return false };
+        is_internal(mailbox.as_str())
+            || manages(mailbox)
+                && transaction.as_ref().is_none_or(|transaction| {
+                    let recipient = named(&transaction.facts.recipients, status);
+                    let is_about = |entry: &&Entry| recipient.is_some_and(|recipient| names(entry, recipient));
+                    of_file().filter(is_about).any(|entry| waits_for(entry, mailbox))
+                })
+    };
+    let (left, rest): (Vec<_>, Vec<_>) = report.recipients.iter().cloned().partition(is_left);
+    report.recipients = rest;
+    left.iter().filter_map(offered).collect()
+}
+
+/// The recipient of the transaction that a report means: as its sender named it, before aliases.
+fn named<'r>(recipients: &'r [Recipient], status: &RecipientStatus) -> Option<&'r Address> {
+    // Postfix writes ORCPT as it stands in its queue, which may be in xtext.
+    let decoded = status.original.as_ref().and_then(|original| xtext(original.as_str())?.parse().ok());
+    let candidates = [status.original.as_ref(), decoded.as_ref(), status.last.as_ref()];
+    candidates.into_iter().flatten().find_map(|candidate| {
+        recipients.iter().map(|recipient| &recipient.address).find(|address| *address == candidate)
+    })
 }
 
 /// One line for each failure.
@@ -118,14 +179,10 @@ impl<'a> Known<'a> {
         let mut seen = HashSet::new();
         let mut failed = Vec::new();
         for status in report.recipients.iter().filter(|one| one.action == Action::Failed) {
-            let Some(recipient) = self.named(status) else {
+            let Some(recipient) = named(&self.transaction.facts.recipients, status) else {
                 let address = status.last.as_ref().or(status.original.as_ref());
                 let address = address.map(Address::as_str).unwrap_or_default();
-                if is_internal(address) {
-                    error!(queue_id, %id, address, "Postfix gave up what this trigger stands for");
-                } else {
-                    warn!(queue_id, %id, address, "Postfix reports a failure for no recipient of the transaction");
-                }
+                warn!(queue_id, %id, address, "Postfix reports a failure for no recipient of the transaction");
                 continue;
             };
             if !is_accepted && !manages(recipient) {
@@ -163,17 +220,6 @@ impl<'a> Known<'a> {
             }
         }
         plan
-    }
-
-    /// The recipient of the transaction that a report means: as its sender named it, before aliases.
-    fn named(&self, status: &RecipientStatus) -> Option<&Address> {
-        // Postfix writes ORCPT as it stands in its queue, which may be in xtext.
-        let decoded = status.original.as_ref().and_then(|original| xtext(original.as_str())?.parse().ok());
-        let candidates = [status.original.as_ref(), decoded.as_ref(), status.last.as_ref()];
-        let recipients = &self.transaction.facts.recipients;
-        candidates.into_iter().flatten().find_map(|candidate| {
-            recipients.iter().map(|recipient| &recipient.address).find(|address| *address == candidate)
-        })
     }
 
     /// Whether an entry of these tells how it ended for a recipient. A timeout notice tells nothing of that (§3.1.6).

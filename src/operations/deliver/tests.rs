@@ -43,7 +43,7 @@ impl Bench {
             instruments: clock.clone(),
             viruses: VirusGuard::new(sniffer.clone(), sniffer.clone()),
             originals: None,
-            unheard_of: UnheardOf::default(),
+            waiting_reports: WaitingReports::default(),
         };
         Bench { hop, servers, clock, sniffer }
     }

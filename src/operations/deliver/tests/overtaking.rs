@@ -139,3 +139,87 @@ async fn what_a_detection_means_is_told_though_another_failure_was_heard_after_i
     assert!(kinds(&told).contains(&"anna@alfa.example errore-consegna".to_owned()), "{:?}", kinds(&told));
     assert!(told.iter().filter(|(to, _)| to == ANNA).all(|one| first.contains(one)), "the same Message-ID and octets");
 }
+
+/// Postfix's report that it gave up everything that these recipients of the queue file Q1 waited for, with the envelope.
+fn given_up(queue_id: &str, recipients: &[&str]) -> QueueFile {
+    let groups: String = recipients
+        .iter()
+        .map(|to| {
+            format!(
+                "Final-Recipient: rfc822; {to}\r\nOriginal-Recipient: rfc822;{to}\r\n\
+                 Action: failed\r\nStatus: 4.3.0\r\n\r\n"
+            )
+        })
+        .collect();
+    let head = format!(
+        "Received: by mx.alfa.example (Postfix)\r\n\tid {queue_id}; Sat\r\n\
+         Content-Type: multipart/report; report-type=delivery-status; boundary=report\r\n\r\n\
+         --report\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx\r\n\
+         X-Postfix-Queue-ID: Q1\r\n\r\n{groups}--report\r\nContent-Type: message/rfc822\r\n\r\n"
+    );
+    let returned = file("Q1", &[]).message;
+    let message = [head.as_bytes(), &returned, b"\r\n--report--\r\n"].concat().into();
+    QueueFile { sender: String::new(), message, ..empty_file(queue_id, &[NonDelivery.address()]) }
+}
+
+#[tokio::test]
+async fn what_postfix_gave_up_before_the_log_took_anything_is_taken_up_from_its_report() {
+    let bench = Bench::new(alfa());
+    bench.hop.log.fail_after(Some(0));
+    assert_eq!(bench.deliver(file("Q1", &asked(&[CARLA, DARIO]))).await, [451; 4]);
+    let report = || given_up("R1", &asked(&[CARLA, DARIO]));
+    assert_eq!(bench.deliver(report()).await, [451], "the log still takes nothing");
+    bench.clock.set(3 * HOUR);
+    assert_eq!(bench.deliver(report()).await, [451], "however long it waits");
+    assert_eq!(bench.servers.offered(), []);
+
+    bench.hop.log.fail_after(None);
+    assert_eq!(bench.deliver(report()).await, [250]);
+    let expected = [
+        "carla@alfa.example posta-certificata",
+        "dario@alfa.example posta-certificata",
+        "anna@alfa.example accettazione",
+        "ricevute@alfa.example presa-in-carico",
+        "anna@alfa.example avvenuta-consegna",
+        "anna@alfa.example avvenuta-consegna",
+    ];
+    assert_eq!(kinds(&bench.servers.offered()), expected);
+    bench.assert_sound();
+}
+
+#[tokio::test]
+async fn receipts_that_postfix_gave_up_are_sent_from_its_report_and_each_once() {
+    let bench = Bench::new(alfa());
+    for address in [ANNA, SERVICE] {
+        bench.servers.reachable(address, false);
+    }
+    assert_eq!(bench.deliver(file("Q1", &asked(&[CARLA, DARIO]))).await, [451; 4]);
+    let first = bench.servers.offered();
+    let log = bench.log();
+    let report = || given_up("R1", &asked(&[CARLA, DARIO]));
+    bench.servers.reachable(ANNA, true);
+    assert_eq!(bench.deliver(report()).await, [451], "the take-charge cannot be sent yet");
+    let told = bench.servers.offered();
+    let of_anna = |offered: &[(String, Vec<u8>)]| offered.iter().filter(|(to, _)| to == ANNA).count();
+    assert_eq!(of_anna(&told), 3, "the acceptance and two deliveries: {:?}", kinds(&told));
+    assert!(told.iter().all(|one| first.contains(one)), "the same Message-ID and octets");
+
+    bench.servers.reachable(SERVICE, true);
+    assert_eq!(bench.deliver(report()).await, [250]);
+    assert_eq!(kinds(&bench.servers.offered()), ["ricevute@alfa.example presa-in-carico"]);
+    assert_eq!(bench.log(), log, "nothing more is recorded");
+    bench.assert_sound();
+}
+
+#[tokio::test]
+async fn a_report_with_the_header_alone_about_a_message_that_nobody_recorded_is_never_let_go() {
+    let bench = Bench::new(alfa());
+    let mut report = report("R1", "Q1");
+    let text = String::from_utf8(report.message.to_vec()).unwrap();
+    report.message = text.replace(&format!("rfc822; {CARLA}"), &format!("rfc822; {}", Acceptance.address())).into();
+    for hours in [0, 3, 20] {
+        bench.clock.set(hours * HOUR);
+        assert_eq!(bench.deliver(report.clone()).await, [451]);
+    }
+    assert_eq!((bench.servers.offered(), bench.log()), (vec![], vec![]));
+}

@@ -1,0 +1,90 @@
+//! What Postfix gave up of the hop's own work (§3.1.4, §3.2.1, §3.3.2): after the queue lifetime its report names the triggers,
+//! too, and recipients whose receipts are committed and could not be sent.
+//!
+//! The report carries the envelope, so the work is taken up where it was left: what is recorded is told, what is not
+//! recorded (the log took nothing all the time) is recorded and delivered first.
+
+use tracing::{error, warn};
+
+use super::attempt::Attempt;
+use super::entries::{OutcomeDetails, details};
+use super::{Fault, Hop};
+use crate::incoming_point::{Classification, envelope_sender};
+use crate::legal_log::{Entry, EventKind};
+use crate::message::delivery_status::{Action, DeliveryStatus, RecipientStatus};
+use crate::model::{Address, PecMsgid};
+use crate::operations::ports::{EventLog, Injection, Instruments, MailRecipient, Mailboxes, QueueFile, Reply};
+use crate::operations::triggers::is_internal;
+
+/// What came of work that Postfix had given up.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TakenUp {
+    /// All of it is done, or there was none.
+    Done,
+    /// Some of it cannot be done now.
+    Waits,
+    /// The report does not carry the envelope.
+    NoEnvelope,
+}
+
+impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
+    /// Does for these recipients of a reported queue file what the hop would do if Postfix offered it once more.
+    pub(super) async fn take_up(
+        &self,
+        attempt: &Attempt<'_>,
+        report: &DeliveryStatus,
+        id: &PecMsgid,
+        left: Vec<MailRecipient>,
+    ) -> Result<TakenUp, Fault> {
+        let (reported_by, now) = (attempt.queue_id(), self.instruments.now());
+        let is_done = |one: &MailRecipient| self.waiting_reports.is_done(reported_by, &one.address, now);
+        let recipients: Vec<MailRecipient> = left.into_iter().filter(|one| !is_done(one)).collect();
+        if recipients.is_empty() {
+            return Ok(TakenUp::Done);
+        }
+        let message = report.returned().clone();
+        let (Some(queue_id), Some(sender)) = (report.queue_id.clone(), envelope_sender(&message)) else {
+            return Ok(TakenUp::NoEnvelope);
+        };
+        let file = QueueFile { queue_id, sender, recipients, eight_bit: !message.is_ascii(), message };
+        let again = Attempt::at(&file, attempt.current.clone());
+        let Classification::Envelope(message) = self.classify(&again).await? else { return Ok(TakenUp::NoEnvelope) };
+        warn!(queue_id = reported_by, %id, reported = file.queue_id, recipients = file.recipients.len(), "Postfix gave up what was left to do of this envelope, it is taken up from its report");
+        let replies = self.deliver_envelope(&again, &message).await?;
+        let outcomes = || file.recipients.iter().zip(&replies);
+        let waits = |reply: &Reply| (400..500).contains(&reply.code);
+        for (recipient, _) in outcomes().filter(|(_, reply)| !waits(reply)) {
+            self.waiting_reports.set_done(reported_by, &recipient.address, now);
+        }
+        if let Some((recipient, reply)) = outcomes().find(|(_, reply)| waits(reply)) {
+            error!(queue_id = reported_by, %id, recipient = recipient.address, %reply, "what Postfix gave up of this envelope cannot be done now either, it waits with the report");
+            return Ok(TakenUp::Waits);
+        }
+        Ok(TakenUp::Done)
+    }
+}
+
+/// A recipient that the hop is offered, as Postfix names it again in its report; none for one that has not failed.
+pub fn offered(status: &RecipientStatus) -> Option<MailRecipient> {
+    let address = status.last.as_ref().filter(|_| status.action == Action::Failed)?.to_string();
+    let orcpt = status.original.as_ref().map(|original| format!("rfc822;{original}"));
+    Some(MailRecipient { address, orcpt })
+}
+
+/// Whether a report is about a queue file that our own milter made or let in: nobody else can add a trigger.
+pub fn names_a_trigger(report: &DeliveryStatus) -> bool {
+    report.recipients.iter().filter_map(offered).any(|recipient| is_internal(&recipient.address))
+}
+
+/// Whether the place of this mailbox in the queue waits for the notification that tells an entry.
+pub fn waits_for(entry: &Entry, mailbox: &Address) -> bool {
+    let of_mailbox = match entry.kind {
+        EventKind::Delivery | EventKind::NonDelivery => {
+            details::<OutcomeDetails>(entry).is_some_and(|known| known.mailbox.eq_ignore_ascii_case(mailbox.as_str()))
+        }
+        // A virus keeps the message from all mailboxes of its recipient.
+        EventKind::VirusDetection => true,
+        _ => false,
+    };
+    of_mailbox && entry.notification.is_some()
+}
