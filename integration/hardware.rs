@@ -135,6 +135,39 @@ fn trust_a_token_that_is_pulled_out_and_put_back_signs_again_without_a_restart()
 }
 
 #[test]
+fn trust_another_token_of_the_same_labels_signs_nothing_until_the_right_one_is_back() {
+    alfa_with_token().test(|testbed| {
+        let (alfa, token) = (testbed.host("alfa")?.daemon()?, token(testbed.host("alfa")?)?);
+        let (before, after) = (Letter::new("before-another"), Letter::new("after-another"));
+        before.send(testbed)?;
+        before.conclude(testbed)?;
+        let (process, log) = (alfa.process_id()?, alfa.log().len());
+        token.pull()?;
+        token.make_another()?;
+        token.generate("firma")?;
+        wait_until("the daemon to tell of the wrong key", PATIENCE, || {
+            waits("a submission with another token's key", &after.submit(testbed)?)?;
+            let is_told = alfa.log_after(log).lines().any(|line| {
+                let words = ["ERROR", "ANOTHER KEY", "firma", LABEL, "bring the right token back"];
+                words.iter().all(|word| line.contains(word))
+            });
+            if is_told { Ok(()) } else { bail!("{}", alfa.log_after(log)) }
+        })?;
+        let (is_good, said) = alfa.command(&["check-config"])?;
+        ensure!(!is_good && said.contains("key.certificate"), "{said}");
+        token.plug_instead()?;
+        wait_until("the right token to sign again", PATIENCE, || {
+            let dialogue = after.submit(testbed)?;
+            if dialogue.accepted() { Ok(()) } else { bail!("{dialogue}") }
+        })?;
+        after.conclude(testbed)?;
+        ensure!(alfa.process_id()? == process, "the daemon was started anew");
+        ensure!(alfa.log_after(log).contains("the token signs again"), "the end of the loss is not told");
+        testbed.judge(&testbed.received()?)
+    });
+}
+
+#[test]
 fn trust_signatures_share_as_many_sessions_as_are_configured_and_no_more() {
     const SESSIONS: usize = 3;
     const LETTERS: usize = 12;

@@ -261,7 +261,7 @@ fn key_of_token(error: &TokenError) -> &'static str {
         TokenError::Module { .. } => "pkcs11_module",
         TokenError::NoToken { .. } | TokenError::TwoTokens { .. } => "pkcs11_token",
         TokenError::NoKey { .. } | TokenError::TwoKeys { .. } => "pkcs11_key",
-        TokenError::Mismatch { .. } => "certificate",
+        TokenError::Mismatch { .. } | TokenError::PublicKey { .. } => "certificate",
         error if error.is_about_pin() => "pin_file",
         _ => "pkcs11_token",
     }
