@@ -168,6 +168,32 @@ fn trust_another_token_of_the_same_labels_signs_nothing_until_the_right_one_is_b
 }
 
 #[test]
+fn trust_a_reload_tries_a_pin_again_that_a_token_refused_before() {
+    alfa_with_token().test(|testbed| {
+        let (alfa, token) = (testbed.host("alfa")?.daemon()?, token(testbed.host("alfa")?)?);
+        let (meanwhile, log) = (Letter::new("refused-pin"), alfa.log().len());
+        token.pull()?;
+        token.make_another_with("99999999")?;
+        wait_until("the other token to refuse the PIN", PATIENCE, || {
+            waits("a submission with the wrong PIN", &meanwhile.submit(testbed)?)?;
+            let news = alfa.log_after(log);
+            if news.contains("refused the PIN") { Ok(()) } else { bail!("{news}") }
+        })?;
+        token.plug_instead()?;
+        // The library is started anew at most every other second, and meanwhile knows nothing of the right one.
+        wait_until("the daemon to find the right token", PATIENCE, || {
+            let log = alfa.log().len();
+            waits("nobody has said that the PIN is right now, so it", &meanwhile.submit(testbed)?)?;
+            let news = alfa.log_after(log);
+            if news.contains("refused the PIN") { Ok(()) } else { bail!("{news}") }
+        })?;
+        alfa.reload_and_wait()?;
+        meanwhile.send(testbed)?;
+        meanwhile.conclude(testbed).map(drop)
+    });
+}
+
+#[test]
 fn trust_signatures_share_as_many_sessions_as_are_configured_and_no_more() {
     const SESSIONS: usize = 3;
     const LETTERS: usize = 12;

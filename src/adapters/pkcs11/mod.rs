@@ -6,7 +6,7 @@
 //! went away comes back only then. After that it is a fault: mail waits, and the next signature begins in the same way.
 //! Each signature is held against the certificate before it is given out, for another token may answer to the same labels;
 //! one that does not fit is treated as a token that went away.
-//! A PIN that was refused is never tried again: a token locks itself after a few.
+//! A PIN that was refused is not tried again until [`forget_refused_pins`]: a token locks itself after a few.
 
 mod error;
 mod module;
@@ -63,6 +63,12 @@ enum Told {
     Lost,
     /// Another key answers.
     Foreign,
+}
+
+/// Lets the PINs that tokens refused be tried once more. For the beginning of a load that a person has asked for: whatever
+/// is loaded with it, a wrong PIN costs one try.
+pub fn forget_refused_pins() {
+    Module::forget_refused_pins();
 }
 
 impl TokenKey {
