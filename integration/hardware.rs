@@ -229,6 +229,9 @@ fn trust_signatures_share_as_many_sessions_as_are_configured_and_no_more() {
         ensure!(signed >= 3 * LETTERS, "{signed} signatures are fewer than {LETTERS} letters need:\n{calls}");
         ensure!((2..=SESSIONS).contains(&most), "{most} sessions were open at a time, not 2 to {SESSIONS}");
         let opened = calls.matches(": C_OpenSession").count();
+        ensure!(calls.contains("CKA_LABEL"), "the attributes that are asked for do not stand there:\n{calls}");
+        let asked = ["C_WrapKey", "CKA_PRIVATE_EXPONENT", "CKA_PRIME_1", "CKA_VALUE"].map(|word| calls.contains(word));
+        ensure!(asked == [false; 4], "the token was asked for the key itself: {asked:?}\n{calls}");
         ensure!(opened <= SESSIONS, "{opened} sessions were opened for {signed} signatures: they should be kept");
         Ok(())
     });
