@@ -49,6 +49,11 @@ impl Current {
         Current { former: former.into(), ..self }
     }
 
+    /// Whether a reload lies between two values, and not only the replacement of one part.
+    pub fn is_of_another_load(&self, other: &Current) -> bool {
+        !Arc::ptr_eq(&self.keyring, &other.keyring)
+    }
+
     /// Against what a message is checked again that was found correct at this instant.
     pub fn standards_again(&self, at: TemporalReference) -> Standards<'_> {
         Standards { revocation: Revocation::JudgedBefore, ..self.standards(at) }
