@@ -135,6 +135,65 @@ fn trust_a_token_that_is_pulled_out_and_put_back_signs_again_without_a_restart()
 }
 
 #[test]
+fn trust_another_token_of_the_same_labels_signs_nothing_until_the_right_one_is_back() {
+    alfa_with_token().test(|testbed| {
+        let (alfa, token) = (testbed.host("alfa")?.daemon()?, token(testbed.host("alfa")?)?);
+        let (before, after) = (Letter::new("before-another"), Letter::new("after-another"));
+        before.send(testbed)?;
+        before.conclude(testbed)?;
+        let (process, log) = (alfa.process_id()?, alfa.log().len());
+        token.pull()?;
+        token.make_another()?;
+        token.generate("firma")?;
+        wait_until("the daemon to tell of the wrong key", PATIENCE, || {
+            waits("a submission with another token's key", &after.submit(testbed)?)?;
+            let is_told = alfa.log_after(log).lines().any(|line| {
+                let words = ["ERROR", "ANOTHER KEY", "firma", LABEL, "bring the right token back"];
+                words.iter().all(|word| line.contains(word))
+            });
+            if is_told { Ok(()) } else { bail!("{}", alfa.log_after(log)) }
+        })?;
+        let (is_good, said) = alfa.command(&["check-config"])?;
+        ensure!(!is_good && said.contains("key.certificate"), "{said}");
+        token.plug_instead()?;
+        wait_until("the right token to sign again", PATIENCE, || {
+            let dialogue = after.submit(testbed)?;
+            if dialogue.accepted() { Ok(()) } else { bail!("{dialogue}") }
+        })?;
+        after.conclude(testbed)?;
+        ensure!(alfa.process_id()? == process, "the daemon was started anew");
+        ensure!(alfa.log_after(log).contains("the token signs again"), "the end of the loss is not told");
+        testbed.judge(&testbed.received()?)
+    });
+}
+
+#[test]
+fn trust_a_reload_tries_a_pin_again_that_a_token_refused_before() {
+    alfa_with_token().test(|testbed| {
+        let (alfa, token) = (testbed.host("alfa")?.daemon()?, token(testbed.host("alfa")?)?);
+        let (meanwhile, log) = (Letter::new("refused-pin"), alfa.log().len());
+        token.pull()?;
+        token.make_another_with("99999999")?;
+        wait_until("the other token to refuse the PIN", PATIENCE, || {
+            waits("a submission with the wrong PIN", &meanwhile.submit(testbed)?)?;
+            let news = alfa.log_after(log);
+            if news.contains("refused the PIN") { Ok(()) } else { bail!("{news}") }
+        })?;
+        token.plug_instead()?;
+        // The library is started anew at most every other second, and meanwhile knows nothing of the right one.
+        wait_until("the daemon to find the right token", PATIENCE, || {
+            let log = alfa.log().len();
+            waits("nobody has said that the PIN is right now, so it", &meanwhile.submit(testbed)?)?;
+            let news = alfa.log_after(log);
+            if news.contains("refused the PIN") { Ok(()) } else { bail!("{news}") }
+        })?;
+        alfa.reload_and_wait()?;
+        meanwhile.send(testbed)?;
+        meanwhile.conclude(testbed).map(drop)
+    });
+}
+
+#[test]
 fn trust_signatures_share_as_many_sessions_as_are_configured_and_no_more() {
     const SESSIONS: usize = 3;
     const LETTERS: usize = 12;
@@ -170,6 +229,9 @@ fn trust_signatures_share_as_many_sessions_as_are_configured_and_no_more() {
         ensure!(signed >= 3 * LETTERS, "{signed} signatures are fewer than {LETTERS} letters need:\n{calls}");
         ensure!((2..=SESSIONS).contains(&most), "{most} sessions were open at a time, not 2 to {SESSIONS}");
         let opened = calls.matches(": C_OpenSession").count();
+        ensure!(calls.contains("CKA_LABEL"), "the attributes that are asked for do not stand there:\n{calls}");
+        let asked = ["C_WrapKey", "CKA_PRIVATE_EXPONENT", "CKA_PRIME_1", "CKA_VALUE"].map(|word| calls.contains(word));
+        ensure!(asked == [false; 4], "the token was asked for the key itself: {asked:?}\n{calls}");
         ensure!(opened <= SESSIONS, "{opened} sessions were opened for {signed} signatures: they should be kept");
         Ok(())
     });

@@ -443,3 +443,23 @@ fn trust_the_end_of_a_certificate_is_told_in_the_log_by_check_config_and_in_the_
         Ok(())
     });
 }
+
+#[test]
+fn trust_lists_that_end_before_the_next_key_begins_are_nothing_to_be_told() {
+    two_providers().test(|testbed| {
+        let alfa = testbed.host("alfa")?.daemon()?;
+        testbed.pki.issue_list("provider-ca", 3600)?;
+        let next = identity(testbed, "alfa-later", now() + 365 * DAY)?;
+        let starts = calendar(now() + 10 * DAY, "%Y-%m-%dT%H:%M:%SZ")?;
+        let section = lines(alfa, &next)? + &format!("starts = \"{starts}\"\n");
+        alfa.reconfigure("[trust]", &format!("[next_key]\n{section}\n[trust]"))?;
+        let (is_good, said) = alfa.command(&["check-config"])?;
+        ensure!(is_good && !said.contains("next_key.certificate"), "{said}");
+        // Revoked it is, whenever it begins.
+        testbed.pki.revoke("provider-ca", &next.certificate, "20250101000000Z")?;
+        testbed.pki.issue_list("provider-ca", 3600)?;
+        let (is_good, said) = alfa.command(&["check-config"])?;
+        ensure!(is_good && said.contains("which does not sign now, was revoked on"), "{said}");
+        Ok(())
+    });
+}

@@ -280,6 +280,45 @@ fn senders_whoever_is_taken_out_of_a_map_stops_in_the_open_session() {
 }
 
 #[test]
+fn senders_whoever_is_taken_out_before_the_message_ends_sends_it_no_more() {
+    let files = Files::new();
+    let line = "anna@alfa.example anna@alfa.example\n";
+    let map = files.write("senders", line);
+    let certificate = "\"users-ca\" \"Bruno\" bruno@alfa.example\n";
+    let certificates = files.write("certificates", certificate);
+    let toml = format!("[senders]\nmap = {map:?}\ncertificates = {certificates:?}\nlisted_only = true\n");
+    plan(&toml).with_user_certificates(&[]).plain("gamma", &["mario"]).test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let mut anna = alfa.smtp(Port::Submissions)?;
+        anna.login(ANNA, "anna-password")?;
+        let mut bruno = alfa.smtp_as(Port::Submission, &identity(testbed, "bruno", USERS_CA, "Bruno")?)?;
+        // What is told at the end of a message whose sender was known at MAIL and RCPT.
+        let ends = |smtp: &mut Smtp, sender: &str, change: &dyn Fn() -> Result<()>| -> Result<u16> {
+            for (command, code) in
+                [(format!("MAIL FROM:<{sender}>"), 250), (format!("RCPT TO:<{MARIO}>"), 250), ("DATA".to_owned(), 354)]
+            {
+                let answer = smtp.command(&command)?;
+                ensure!(answer.code == code, "{command}: {answer:?}");
+            }
+            change()?;
+            Ok(smtp.message(&message(sender))?.code)
+        };
+        assert_eq!(ends(&mut anna, ANNA, &|| Ok(fs::write(&map, "")?))?, 553);
+        assert_eq!(ends(&mut bruno, BRUNO, &|| Ok(fs::write(&certificates, "")?))?, 553);
+        let refusal = alfa.daemon()?.log();
+        ensure!(refusal.lines().any(|line| line.contains("WARN") && line.contains("refused at the end")), "{refusal}");
+        fs::write(&map, line)?;
+        assert_eq!(ends(&mut anna, ANNA, &|| Ok(fs::write(&map, "anna\n")?))?, 451, "nobody knows who may");
+        fs::write(&map, line)?;
+        testbed.wait_for_empty_queues()?;
+        ensure!(testbed.host("gamma")?.fetch("mario")?.is_empty(), "something was sent");
+        ensure!(alfa.fetch("anna")?.is_empty() && alfa.fetch("bruno")?.is_empty(), "something was answered");
+        assert_eq!(ends(&mut anna, ANNA, &|| Ok(()))?, 250);
+        testbed.judge(&testbed.received_when(&[(MARIO, 1), (ANNA, 1)])?)
+    });
+}
+
+#[test]
 fn senders_logins_are_looked_up_in_sqlite() {
     let files = Files::new();
     let new_database = |name: &str| {

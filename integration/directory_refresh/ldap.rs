@@ -33,6 +33,12 @@ fn trust_a_directory_comes_over_ldap_page_by_page_and_only_whole() {
         // A server that gives a part only.
         publisher.start_ldap(&all, true, "sizelimit size.soft=60 size.hard=60 size.pr=30 size.prtotal=60")?;
         refuses(alfa, &["refresh"], "did not give all")?;
+        // One that has handed a part of the tree to another server.
+        let part = "dn: ou=altrove,o=postacert\nobjectClass: referral\nobjectClass: extensibleObject\nou: altrove\n\
+            ref: ldap://altrove.example/ou=altrove,o=postacert\n";
+        publisher.start_ldap(&format!("{}\n\n{part}", all.trim_end()), true, "")?;
+        refuses(alfa, &["refresh"], "ldap://altrove.example/ou=altrove,o=postacert")?;
+        publisher.start_ldap(&all, true, "")?;
         fs::write(configuration, text.replace("/o=postacert\"", "/o=altro\""))?;
         refuses(alfa, &["refresh"], "is the base in directory.url right")?;
         fs::write(

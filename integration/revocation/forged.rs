@@ -34,6 +34,11 @@ fn trust_a_forged_envelope_yields_no_receipt() {
             request.validity = Some((from.to_owned(), to.to_owned()));
             pki.issue(&request)
         };
+        let with_key = |name: &str, key: [&'static str; 2]| {
+            let mut request = gamma.request(name);
+            request.key = key;
+            pki.issue(&request)
+        };
         let revoked = pki.issue(&gamma.request("revoked"))?;
         let yesterday = yesterday();
         pki.revoke("provider-ca", &revoked.certificate, &yesterday)?;
@@ -108,7 +113,20 @@ fn trust_a_forged_envelope_yields_no_receipt() {
             ),
             ("expired", valid("expired", "20240101000000Z", "20250101000000Z")?, &usual, "has expired"),
             ("not yet valid", valid("early", "20400101000000Z", "20410101000000Z")?, &usual, "is not valid yet"),
+            (
+                "with a key that is too short",
+                with_key("short", ["RSA", "rsa_keygen_bits:1024"])?,
+                &usual,
+                "the signer's RSA key has 1024 bits, fewer than 2048",
+            ),
+            (
+                "with a key that is not RSA",
+                with_key("curve", ["EC", "ec_paramgen_curve:P-256"])?,
+                &usual,
+                "the algorithms of the signature cannot be worked with",
+            ),
         ];
+        let cosigner = pki.issue(&gamma.request("cosigner"))?;
         let unlisted = [
             ("self-signed with the right names", pki.issue_self_signed(&gamma.request("self"))?),
             ("equal in name and CA, not in octets", pki.issue(&gamma.request("twin"))?),
@@ -120,7 +138,7 @@ fn trust_a_forged_envelope_yields_no_receipt() {
             mail_receipt: "ricevute@delta.example".to_owned(),
             managed_domains: vec!["delta.example".to_owned()],
         };
-        let further: Vec<_> = listed.iter().map(|(_, identity, ..)| identity).collect();
+        let further: Vec<_> = listed.iter().map(|(_, identity, ..)| identity).chain([&cosigner]).collect();
         testbed.list_in_directory(&[gamma.record(&further), delta_record])?;
 
         let mut forged = Vec::new();
@@ -140,6 +158,10 @@ fn trust_a_forged_envelope_yields_no_receipt() {
         let mut sha1 = envelope(&gamma, "f-sha1")?;
         (sha1.signature.options, sha1.signature.micalg) = (&["-md", "sha1"], "sha1");
         forged.push(("with SHA-1", sha1, ORDINARY, "the signature is made with SHA-1"));
+        // Each of the two would do alone; whose message it is nobody could say.
+        let mut two = envelope(&gamma, "f-two")?;
+        two.signature.cosigner = Some(cosigner);
+        forged.push(("and another one", two, ORDINARY, "the signature has 2 signers, not one"));
         let other = signed_by(&gamma, "f-other", &delta)?;
         let reason = "author's domain is not one that DELTA Posta S.r.l. manages";
         forged.push(("valid, of another provider", other, NOT_CORRECT, reason));

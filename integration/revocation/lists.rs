@@ -1,12 +1,13 @@
 //! Revocation lists from servers and files: when they take effect, and what happens while there is none in date.
 
 use std::fs;
+use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pec_testbed::foreign::ForeignProvider;
 use pec_testbed::metrics;
 use pec_testbed::pki::Pki;
-use pec_testbed::{PATIENCE, Plan, Port, wait_until};
+use pec_testbed::{PATIENCE, Plan, Port, Testbed, wait_until};
 
 use crate::{
     BRUNO, LONG, are_certified, envelope, is_an_anomaly, is_put_off, lists_are_fetched, log_length, logged, plan,
@@ -197,20 +198,33 @@ fn trust_where_lists_may_be_missing_a_revocation_known_once_still_counts() {
 #[test]
 fn trust_a_revoked_provider_signs_nothing() {
     plan("crl_update_seconds = 1\n").with_web().test(|testbed| {
-        let (alfa, pki) = (testbed.host("alfa")?, &testbed.pki);
-        lists_are_fetched(alfa)?;
-        let own = alfa.provider.as_ref().context("no provider")?.identity.certificate.clone();
-        pki.revoke("provider-ca", &own, &yesterday())?;
-        pki.issue_list("provider-ca", LONG)?;
-        logged(alfa, 0, &["THIS PROVIDER'S CERTIFICATE IS REVOKED"])?;
-        let message = b"From: anna@alfa.example\r\nTo: bruno@alfa.example\r\nSubject: no\r\n\r\nCiao.\r\n";
-        let dialogue = alfa.submit("anna", Port::Submissions, "anna@alfa.example", &[BRUNO], message)?;
-        let code = dialogue.refusal().map(|answer| answer.code);
-        ensure!(code == Some(451), "a revoked provider should sign nothing:\n{dialogue}");
-        let (is_good, said) = alfa.daemon()?.command(&["check-config"])?;
-        ensure!(!is_good && said.contains("was revoked on") && said.contains("ask the CA for another"), "{said}");
-        testbed.wait_for_empty_queues()
+        let own = testbed.host("alfa")?.provider.as_ref().context("no provider")?.identity.certificate.clone();
+        signs_nothing_once_revoked(testbed, "provider-ca", &own, "THIS PROVIDER'S CERTIFICATE IS REVOKED")
     });
+}
+
+#[test]
+fn trust_a_provider_below_a_revoked_ca_signs_nothing() {
+    plan("crl_update_seconds = 1\n").with_web().test(|testbed| {
+        let above = testbed.pki.certificate("provider-ca");
+        signs_nothing_once_revoked(testbed, "root", &above, "THE CA ABOVE THIS PROVIDER'S CERTIFICATE IS REVOKED")
+    });
+}
+
+/// A running daemon stops signing, and says why, when a CA revokes a certificate of its path.
+fn signs_nothing_once_revoked(testbed: &Testbed, authority: &str, certificate: &Path, told: &str) -> Result<()> {
+    let (alfa, pki) = (testbed.host("alfa")?, &testbed.pki);
+    lists_are_fetched(alfa)?;
+    pki.revoke(authority, certificate, &yesterday())?;
+    pki.issue_list(authority, LONG)?;
+    logged(alfa, 0, &[told])?;
+    let message = b"From: anna@alfa.example\r\nTo: bruno@alfa.example\r\nSubject: no\r\n\r\nCiao.\r\n";
+    let dialogue = alfa.submit("anna", Port::Submissions, "anna@alfa.example", &[BRUNO], message)?;
+    let code = dialogue.refusal().map(|answer| answer.code);
+    ensure!(code == Some(451), "a revoked provider should sign nothing:\n{dialogue}");
+    let (is_good, said) = alfa.daemon()?.command(&["check-config"])?;
+    ensure!(!is_good && said.contains("was revoked on") && said.contains("ask the CA for another"), "{said}");
+    testbed.wait_for_empty_queues()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::incoming_point::{OrdinaryMail, Revocation, Standards};
 use crate::message::body::{Signed, Unsigned};
 use crate::model::{Address, Provider, TemporalReference};
 use crate::operations::ports::{Senders, Table};
-use crate::smime::{Keyring, RevocationUnknown, Sha1Policy, Signer, SignerCertificate, SigningError, Trust};
+use crate::smime::{Keyring, RevocationUnknown, Revoked, Sha1Policy, Signer, SignerCertificate, SigningError, Trust};
 use crate::transaction::Timeouts;
 
 /// This provider with everything it knows: configuration, key, directory.
@@ -47,6 +47,11 @@ impl Current {
             }
         }
         Current { former: former.into(), ..self }
+    }
+
+    /// Whether a reload lies between two values, and not only the replacement of one part.
+    pub fn is_of_another_load(&self, other: &Current) -> bool {
+        !Arc::ptr_eq(&self.keyring, &other.keyring)
     }
 
     /// Against what a message is checked again that was found correct at this instant.
@@ -112,22 +117,21 @@ impl Current {
 
     /// The key that signs now for an instant.
     ///
-    /// A revoked certificate signs nothing: no provider would believe it, and the messages would be lost as ordinary
-    /// mail. They wait for another certificate.
+    /// A revoked certificate, or one of a revoked CA, signs nothing: no provider would believe it, and the messages would
+    /// be lost as ordinary mail. They wait for another certificate.
     fn signer(&self, at: TemporalReference, now: TemporalReference) -> Result<&Signer, SigningError> {
         let of_then = self.keyring.signer(at, now)?;
-        if self.check_standing(of_then).is_ok() {
+        if self.check_standing(of_then, now).is_ok() {
             return Ok(of_then);
         }
         let of_now = self.keyring.signer(now, now)?;
-        self.check_standing(of_now).map(|()| of_now)
+        self.check_standing(of_now, now).map(|()| of_now)
     }
 
-    fn check_standing(&self, signer: &Signer) -> Result<(), SigningError> {
-        let certificate = signer.certificate();
-        match self.trust.revoked_since(certificate) {
+    fn check_standing(&self, signer: &Signer, now: TemporalReference) -> Result<(), SigningError> {
+        match self.trust.revoked_in_path(signer.certificate(), signer.chain(), now) {
             None => Ok(()),
-            Some(since) => Err(SigningError::Revoked { subject: certificate.subject().to_owned(), since }),
+            Some(Revoked { subject, since }) => Err(SigningError::Revoked { subject, since }),
         }
     }
 
@@ -231,8 +235,10 @@ impl Handle {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::TemporalReference;
     use crate::operations::testing::{alfa, beta};
-    use crate::smime::testing::certificate;
+    use crate::smime::SigningError;
+    use crate::smime::testing::{NOW, certificate, lists, root_list};
 
     #[test]
     fn what_signed_before_a_reload_is_own_after_it_and_after_the_next_one() {
@@ -243,6 +249,23 @@ mod tests {
         for after in [&once, &twice] {
             assert!(after.is_own(&old) && after.is_own(&new));
             assert_eq!((after.former.len(), after.own_record_with_former().certificates.len()), (1, 2));
+        }
+    }
+
+    #[test]
+    fn a_provider_below_a_revoked_ca_signs_nothing_whether_or_not_the_list_is_in_date() {
+        let now = TemporalReference::from_unix(NOW);
+        let current = alfa();
+        current.detached([0; 32], now, now).unwrap();
+        for next_update in [NOW + 60, NOW - 1] {
+            let revoking = root_list(1, NOW - 60, next_update, &["issuing"], "unrelated-key");
+            let list = current.trust.read_list(&revoking, &[], now).unwrap();
+            let lost = super::Current { trust: current.trust.with_lists(lists(vec![list])).into(), ..alfa() };
+            let refused = lost.detached([0; 32], now, now);
+            assert!(
+                matches!(&refused, Err(SigningError::Revoked { subject, .. }) if subject.contains("Test Issuing CA")),
+                "{refused:?}"
+            );
         }
     }
 }

@@ -1,16 +1,17 @@
 //! The providers directory is kept current (§4.5, §5.6): fetched, verified, compared, and only then put in the place of
 //! the copy in use.
 //!
-//! Whatever fails leaves the copy in use where it is; the reason is kept beside it and told. The copies on disk are the
+//! Whatever fails leaves the copy in use where it is; the reason is kept beside it and told. Where the copy cannot be read,
+//! what comes is compared with the one before it, or else an administrator decides. The copies on disk are the
 //! only way from a fetch to the operations: whoever fetched, the daemon takes over what lies there and verifies it again.
 //! When to fetch is decided here from an instant and a chance; nothing here waits.
 
 use std::time::Duration;
 
 use super::causes;
-use super::ports::{Copies, DirectorySource, DirectoryStore, Fetched, OutsideFault};
+use super::ports::{Copies, DirectoryCopy, DirectorySource, DirectoryStore, Fetched, OutsideFault};
 use crate::crash;
-use crate::directory::{Comparison, Edition, Pin, Refusal, Terms, Unacceptable, judge, read};
+use crate::directory::{Comparison, Edition, Form, Pin, Refusal, Terms, Unacceptable, judge, read};
 
 const HOUR: u64 = 3600;
 
@@ -35,6 +36,12 @@ pub enum NotRefreshed {
     Unacceptable(#[from] Unacceptable),
     #[error("the providers directory is refused")]
     Refused(#[from] Refusal),
+    #[error(
+        "the providers directory is refused: neither the copy in use nor the one before it can be read, so nothing says \
+         whether what came is older or has shrunken; look at `pec-milter directory show`, and if the server is to be \
+         believed run `pec-milter directory refresh --accept-shrunken`"
+    )]
+    Incomparable(#[source] OutsideFault),
     #[error("the copies of the providers directory could not be worked with")]
     Store(#[source] OutsideFault),
 }
@@ -42,7 +49,7 @@ pub enum NotRefreshed {
 impl NotRefreshed {
     /// Whether something came that is no good, rather than nothing.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, NotRefreshed::Unacceptable(_) | NotRefreshed::Refused(_))
+        matches!(self, NotRefreshed::Unacceptable(_) | NotRefreshed::Refused(_) | NotRefreshed::Incomparable(_))
     }
 }
 
@@ -79,12 +86,12 @@ fn take(
     terms: Terms,
 ) -> Result<Refreshed, NotRefreshed> {
     let candidate = read(fetched.form, &fetched.octets, pin, terms.now)?;
-    let in_force = in_use(store, fetched)?;
-    if in_force.as_ref().is_some_and(|(octets, _)| *octets == fetched.octets) {
+    let before = to_compare_with(store, fetched, terms)?;
+    if matches!(&before, Before::Current { octets, .. } if *octets == fetched.octets) {
         store.confirm(terms.now).map_err(NotRefreshed::Store)?;
         return Ok(Refreshed::Unchanged(candidate));
     }
-    let comparison = judge(in_force.as_ref().map(|(_, edition)| edition), &candidate, terms)?;
+    let comparison = judge(before.edition(), &candidate, terms)?;
     crash::point("directory-judged");
     store.replace(fetched, terms.now).map_err(NotRefreshed::Store)?;
     Ok(Refreshed::Replaced { edition: candidate, comparison })
@@ -98,25 +105,64 @@ pub fn preview(
     terms: Terms,
 ) -> Result<(Comparison, Option<Refusal>), NotRefreshed> {
     let candidate = read(fetched.form, &fetched.octets, pin, terms.now)?;
-    let in_force = in_use(store, fetched)?.map(|(_, edition)| edition);
-    let refusal = judge(in_force.as_ref(), &candidate, terms).err();
+    let before = to_compare_with(store, fetched, terms)?;
+    let refusal = judge(before.edition(), &candidate, terms).err();
     let accepting = Terms { most_lost_percent: 100, accept_shrunken: true, ..terms };
     let undated = Edition { signed_at: None, ..candidate };
-    let before = in_force.map(|edition| Edition { signed_at: None, ..edition });
+    let before = before.edition().map(|edition| Edition { signed_at: None, ..edition.clone() });
     Ok((judge(before.as_ref(), &undated, accepting)?, refusal))
 }
 
-/// The copy in use, to compare with. Who signed it was asked when it came; that another signer is configured since then
-/// must not switch off the comparison. One that cannot be read is none: it is not in force either.
-fn in_use(store: &impl DirectoryStore, fetched: &Fetched) -> Result<Option<(Vec<u8>, Edition)>, NotRefreshed> {
-    let Some(copy) = store.copies().map_err(NotRefreshed::Store)?.current else { return Ok(None) };
-    let Ok(octets) = store.octets(&copy) else { return Ok(None) };
-    let Ok(mut edition) = read(copy.form, &octets, None, copy.fetched) else { return Ok(None) };
-    if copy.form != fetched.form {
+/// What an edition that came is compared with.
+enum Before {
+    /// Nothing was ever there, or what comes is the copy in use that was damaged here, or nothing can be read and the
+    /// administrator believes the server.
+    Nothing,
+    Current {
+        octets: Vec<u8>,
+        edition: Edition,
+    },
+    Previous(Edition),
+}
+
+impl Before {
+    fn edition(&self) -> Option<&Edition> {
+        match self {
+            Before::Nothing => None,
+            Before::Current { edition, .. } | Before::Previous(edition) => Some(edition),
+        }
+    }
+}
+
+/// The copy in use, or the one before it where that cannot be read: the daemon may hold a good one still, which an old or
+/// shrunken one must not replace.
+fn to_compare_with(store: &impl DirectoryStore, fetched: &Fetched, terms: Terms) -> Result<Before, NotRefreshed> {
+    let copies = store.copies().map_err(NotRefreshed::Store)?;
+    let Some(current) = copies.current else { return Ok(Before::Nothing) };
+    let unreadable = match stored(store, &current, fetched.form) {
+        Ok((octets, edition)) => return Ok(Before::Current { octets, edition }),
+        Err(unreadable) => unreadable,
+    };
+    if current.is_of(fetched) {
+        return Ok(Before::Nothing);
+    }
+    match copies.previous.and_then(|previous| stored(store, &previous, fetched.form).ok()) {
+        Some((_, edition)) => Ok(Before::Previous(edition)),
+        None if terms.accept_shrunken => Ok(Before::Nothing),
+        None => Err(NotRefreshed::Incomparable(unreadable)),
+    }
+}
+
+/// A copy with its octets. Who signed it was asked when it came; that another signer is configured since then must not
+/// switch off the comparison.
+fn stored(store: &impl DirectoryStore, copy: &DirectoryCopy, form: Form) -> Result<(Vec<u8>, Edition), OutsideFault> {
+    let octets = store.octets(copy)?;
+    let mut edition = read(copy.form, &octets, None, copy.fetched)?;
+    if copy.form != form {
         // LDAP has no signing time: the administrator has changed from one to the other.
         edition.signed_at = None;
     }
-    Ok(Some((octets, edition)))
+    Ok((octets, edition))
 }
 
 /// The current copy, verified again as of the instant when it was last found to be the server's.
@@ -149,7 +195,70 @@ pub fn pause_after_failure(failures: u32, has_directory: bool) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::adapters::directory_store::CopiesOnDisk;
+    use crate::directory::{ProviderRecord, own_record};
+    use crate::model::TemporalReference;
+
+    /// A server whose directory has so many providers.
+    struct Serving(usize);
+
+    impl DirectorySource for Serving {
+        fn fetch(&self) -> Result<Fetched, OutsideFault> {
+            let records = (0..self.0).map(|number| ProviderRecord {
+                name: format!("Gestore {number}"),
+                unit: None,
+                mail_receipt: "ricevute@beta.example".parse().unwrap(),
+                domains: [format!("p{number}.example").parse().unwrap()].into(),
+                certificates: vec![format!("c{number}").into_bytes()],
+            });
+            let text: String = records.map(|record| own_record(&record, None)).collect();
+            Ok(Fetched { form: Form::Ldif, octets: text.into_bytes() })
+        }
+    }
+
+    #[test]
+    fn a_damaged_copy_does_not_switch_off_the_comparison() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = CopiesOnDisk::at(&folder.path().join("directory"));
+        let now = TemporalReference::from_unix(1_721_032_245);
+        let fetch = |providers, accept_shrunken| {
+            refresh(&store, &Serving(providers), None, Terms { most_lost_percent: 5, accept_shrunken, now })
+        };
+        let damage = |all: bool| {
+            let copies = store.copies().unwrap();
+            for copy in [copies.current, copies.previous.filter(|_| all)].into_iter().flatten() {
+                fs::write(folder.path().join("directory").join(format!("{}.ldif", copy.sha256)), "damaged").unwrap();
+            }
+        };
+        let in_use = || load(&store, None).map(|loaded| loaded.unwrap().0.directory.providers());
+
+        // The first one ever is compared with nothing.
+        fetch(100, false).unwrap();
+        damage(false);
+        assert!(matches!(fetch(200, false), Err(NotRefreshed::Incomparable(_))));
+        assert!(matches!(fetch(1, false), Err(NotRefreshed::Incomparable(_))));
+        assert!(store.copies().unwrap().failure.unwrap().1.contains("directory refresh --accept-shrunken"));
+        assert!(in_use().is_err());
+        // The same octets mend it.
+        fetch(100, false).unwrap();
+        assert_eq!(in_use().unwrap(), 100);
+
+        // With the one before it something can be compared.
+        fetch(101, false).unwrap();
+        damage(false);
+        assert!(matches!(fetch(90, false), Err(NotRefreshed::Refused(Refusal::Shrunken { .. }))));
+        fetch(102, false).unwrap();
+        assert_eq!(in_use().unwrap(), 102);
+
+        // The administrator decides where nothing else does.
+        damage(true);
+        assert!(matches!(fetch(103, false), Err(NotRefreshed::Incomparable(_))));
+        fetch(103, true).unwrap();
+        assert_eq!(in_use().unwrap(), 103);
+    }
 
     #[test]
     fn fetches_lie_a_day_apart_at_most_and_four_hours_less_at_most() {

@@ -19,7 +19,8 @@ use super::current::{Current, Handle};
 use super::ports::{DepotFault, Instruments, ListDepot};
 use crate::model::TemporalReference;
 use crate::smime::{
-    Condition, DistributionPoint, RevocationList, RevocationListError, RevocationUnknown, Trust, distribution_points,
+    Condition, DistributionPoint, RevocationList, RevocationListError, RevocationUnknown, Revoked, Trust,
+    distribution_points,
 };
 
 /// A server that failed is asked again after this, or after the update interval where that is shorter.
@@ -230,16 +231,24 @@ impl<D: ListDepot, T: Instruments> ListUpdate<D, T> {
                 _ => {}
             }
         }
-        let own = current.keyring.in_force(at).certificate();
-        let Some(since) = current.trust.revoked_since(own) else { return };
+        let own = current.keyring.in_force(at);
+        let revoked = current.trust.revoked_in_path(own.certificate(), own.chain(), at);
+        let Some(Revoked { subject, since }) = revoked else { return };
         if memory.told_of_own.is_none_or(|told| at.unix() - told.unix() >= DAY) {
             memory.told_of_own = Some(at);
-            let subject = own.subject();
-            error!(
-                subject,
-                since,
-                "THIS PROVIDER'S CERTIFICATE IS REVOKED: nothing is signed and all mail waits; put another in [key] and reload"
-            );
+            if subject == own.certificate().subject() {
+                error!(
+                    subject,
+                    since,
+                    "THIS PROVIDER'S CERTIFICATE IS REVOKED: nothing is signed and all mail waits; put another in [key] and reload"
+                );
+            } else {
+                error!(
+                    subject,
+                    since,
+                    "THE CA ABOVE THIS PROVIDER'S CERTIFICATE IS REVOKED: nothing is signed and all mail waits; put a certificate of another CA in [key] and reload"
+                );
+            }
         }
     }
 }

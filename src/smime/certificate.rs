@@ -17,7 +17,7 @@ use const_oid::db::rfc5280::{
 use const_oid::db::rfc5912::RSA_ENCRYPTION;
 use der::{Any, Decode, Encode, Tag, Tagged};
 use openssl::x509::X509Name;
-use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey};
+use rsa::{BigUint, RsaPublicKey};
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 use x509_cert::ext::Extension;
@@ -141,12 +141,6 @@ impl SignerCertificate {
         let flag = constraints.and_then(|constraints| constraints.children().optional(BOOLEAN));
         // cA is FALSE by default, and is not written then.
         Some(flag.map_or(true, |flag| flag.is_some_and(|flag| flag.content() != [0])))
-    }
-
-    /// Whether this is the PKCS #1 v1.5 signature with SHA-256 of this certificate's key over a message.
-    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let scheme = Pkcs1v15Sign::new::<Sha256>();
-        self.rsa_key().is_ok_and(|key| key.verify(scheme, &Sha256::digest(message), signature).is_ok())
     }
 
     /// Everything inside, for rules about other fields.

@@ -29,7 +29,7 @@ pub use ber::BerError;
 pub use certificate::{CertificateError, SignerCertificate};
 pub use cms::CmsError;
 pub use keyring::Keyring;
-pub use path::{ListFile, PathError, RevocationLists, RevocationUnknown, Trust, TrustError, WithoutList};
+pub use path::{ListFile, PathError, RevocationLists, RevocationUnknown, Revoked, Trust, TrustError, WithoutList};
 pub use revocation_list::{
     Condition, DistributionPoint, LARGEST_LIST, RevocationList, RevocationListError, distribution_points, newest,
     readable,

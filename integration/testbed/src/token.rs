@@ -58,8 +58,15 @@ impl Token {
 
     /// Makes a token of the same label beside it.
     pub fn make_another(&self) -> Result<()> {
-        let arguments = ["--init-token", "--free", "--label", LABEL, "--pin", PIN, "--so-pin", OFFICER_PIN];
-        run(self.command("softhsm2-util").args(arguments), b"").map(drop)
+        self.make_another_with(PIN)
+    }
+
+    /// The same with another PIN.
+    pub fn make_another_with(&self, pin: &str) -> Result<()> {
+        fs::create_dir_all(self.folder.join("tokens"))?;
+        let arguments = ["--init-token", "--free", "--label", LABEL, "--pin", pin, "--so-pin", OFFICER_PIN];
+        run(self.command("softhsm2-util").args(arguments), b"")?;
+        self.give_away()
     }
 
     /// Adds lines to SoftHSM's configuration, which a library reads when it starts.
@@ -110,6 +117,12 @@ impl Token {
     /// Puts it back.
     pub fn plug(&self) -> Result<()> {
         fs::rename(self.folder.join("pulled"), self.folder.join("tokens")).map_err(Into::into)
+    }
+
+    /// Puts it back in the place of one that was made meanwhile.
+    pub fn plug_instead(&self) -> Result<()> {
+        fs::remove_dir_all(self.folder.join("tokens"))?;
+        self.plug()
     }
 
     fn command(&self, program: &str) -> Command {

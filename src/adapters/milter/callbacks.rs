@@ -254,6 +254,14 @@ impl<L: EventLog, M: Mailboxes, T: Instruments + Clone> Milter<L, M, T> {
             Ok(message) => message,
             Err(defect) => return Ok(self.untransferable(context, &conversation, &login, defect).await),
         };
+        // The dialogue may have lasted: who was taken out of a map since MAIL sends nothing more. That it is encrypted is as it was.
+        if let Err(refusal) = self.submitter(Some(user), true, &conversation.sender).await? {
+            warn!(queue_id, login, %sender, %refusal, "submission refused at the end of the message");
+            let answer = Answer::to_refusal(&refusal);
+            let dialogue = self.dialogue(&context.macros, &conversation.sender, &conversation.recipients);
+            let entry = dialogue.with_header(&message).refusal(&answer.to_string());
+            return Ok(self.refuse(&mut context.reply, answer, entry).await);
+        }
         let mut recipients: Vec<Address> = Vec::with_capacity(conversation.recipients.len());
         let mut seen = std::collections::HashSet::new();
         for recipient in conversation.recipients.iter().filter_map(|text| text.parse::<Address>().ok()) {

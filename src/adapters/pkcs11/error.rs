@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cryptoki::error::Error;
+use openssl::error::ErrorStack;
 
 use super::Place;
 
@@ -40,8 +41,16 @@ pub enum TokenError {
     NoKey { place: Place },
     #[error("the token {:?} has several private RSA keys with the label {:?}: give them different ones", place.token, place.key)]
     TwoKeys { place: Place },
-    #[error("the key {:?} of the token {:?} does not belong to the certificate: configure the one that does", place.key, place.token)]
+    #[error(
+        "the key {:?} of the token {:?} does not belong to the certificate: bring the right token back, or configure the \
+         certificate of this key", place.key, place.token
+    )]
     Mismatch { place: Place },
+    #[error("the public key of the certificate cannot be read")]
+    PublicKey {
+        #[source]
+        source: ErrorStack,
+    },
     #[error("the token {token:?} signs neither with SHA256_RSA_PKCS nor with RSA_PKCS")]
     NoMechanism { token: String },
     #[error("the token {token:?} could not {call}")]
@@ -59,5 +68,10 @@ impl TokenError {
     /// Whether trying again would cost one of the few wrong PINs that a token bears.
     pub fn is_about_pin(&self) -> bool {
         matches!(self, Self::PinRefused { .. } | Self::PinAtRisk { .. } | Self::PinLocked { .. })
+    }
+
+    /// Whether the right token may be there, and the library not know it.
+    pub(super) fn is_about_presence(&self) -> bool {
+        !self.is_about_pin() && !matches!(self, Self::Call { call: "sign", .. })
     }
 }

@@ -4,27 +4,33 @@
 //! session for itself, waits a bounded time where all are busy, and opens one where none is left. A session that fails is
 //! closed, and the signature tried once with a new one; where that fails too, the library is started anew, for a token that
 //! went away comes back only then. After that it is a fault: mail waits, and the next signature begins in the same way.
-//! A PIN that was refused is never tried again: a token locks itself after a few.
+//! Each signature is held against the certificate before it is given out, for another token may answer to the same labels;
+//! one that does not fit is treated as a token that went away.
+//! A PIN that was refused is not tried again until [`forget_refused_pins`]: a token locks itself after a few.
 
 mod error;
 mod module;
 mod session;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::{info, warn};
+use openssl::error::ErrorStack;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Public};
+use openssl::sign::Verifier;
+use openssl::x509::X509;
+use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 pub use error::TokenError;
 
 use crate::operations::causes;
 use crate::smime::{SignerCertificate, SigningError, SigningKey};
-use module::{Lease, Module, PoolId};
+use module::{Module, PoolId};
 use session::KeySession;
 
-/// What is signed at the start, to see whether key and certificate belong together.
+/// What is signed at the start, to see whether the key is there and the certificate's.
 const TRIAL: &[u8] = b"pec-milter";
 
 /// Where a key is.
@@ -44,8 +50,25 @@ pub struct TokenKey {
     pin: Zeroizing<String>,
     module: Arc<Module>,
     pool: PoolId,
+    /// The certificate's, which must verify what is signed.
+    public_key: PKey<Public>,
     /// So that a loss and its end are told once.
-    is_lost: AtomicBool,
+    told: Mutex<Told>,
+}
+
+/// What the log last said of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Signs,
+    Lost,
+    /// Another key answers.
+    Foreign,
+}
+
+/// Lets the PINs that tokens refused be tried once more. For the beginning of a load that a person has asked for: whatever
+/// is loaded with it, a wrong PIN costs one try.
+pub fn forget_refused_pins() {
+    Module::forget_refused_pins();
 }
 
 impl TokenKey {
@@ -56,20 +79,20 @@ impl TokenKey {
         sessions: usize,
         certificate: &SignerCertificate,
     ) -> Result<Self, TokenError> {
+        let public_key = X509::from_der(certificate.der()).and_then(|certificate| certificate.public_key());
+        let public_key = public_key.map_err(|source| TokenError::PublicKey { source })?;
         let module = Module::at(&place.module)?;
         let pool = module.add_pool(sessions);
-        let key = TokenKey { place, pin, module, pool, is_lost: AtomicBool::new(false) };
-        let signature = key.signature(TRIAL)?;
-        match certificate.verifies(TRIAL, &signature) {
-            true => Ok(key),
-            false => Err(TokenError::Mismatch { place: key.place.clone() }),
-        }
+        let told = Mutex::new(Told::Signs);
+        let key = TokenKey { place, pin, module, pool, public_key, told };
+        key.signature(TRIAL)?;
+        Ok(key)
     }
 
     fn signature(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         let mut lease = self.module.lease(self.pool, &self.place)?;
         if let Some(session) = lease.session() {
-            match session.sign(message) {
+            match self.sign_in(session, message) {
                 Ok(signature) => return Ok(signature),
                 Err(error) => self.tell_loss(&error),
             }
@@ -77,40 +100,71 @@ impl TokenKey {
             lease.close();
             self.module.close_idle(self.pool);
         }
-        let session = self.connect(&mut lease)?;
-        let signature = session.sign(message);
-        match &signature {
-            Ok(_) => {
+        let signed = match self.sign_in_new_session(message) {
+            // The library may know only the tokens that were there when it started.
+            Err(error) if error.is_about_presence() && lease.restart_module() => self.sign_in_new_session(message),
+            decided => decided,
+        };
+        match signed {
+            Ok((session, signature)) => {
                 lease.keep(session);
-                if self.is_lost.swap(false, Ordering::Relaxed) {
+                if self.is_news(Told::Signs) {
                     info!(token = %self.place.token, key = %self.place.key, "the token signs again");
                 }
+                Ok(signature)
             }
-            Err(error) => self.tell_loss(error),
+            Err(error) => {
+                if !error.is_about_pin() {
+                    self.tell_loss(&error);
+                }
+                Err(error)
+            }
         }
-        signature
     }
 
-    /// A new session; through a new start of the library where there is no other way.
-    fn connect(&self, lease: &mut Lease) -> Result<KeySession, TokenError> {
-        let first = match self.module.open(&self.place, &self.pin) {
-            Err(error) if !error.is_about_pin() => error,
-            decided => return decided,
-        };
-        if !lease.restart_module() {
-            self.tell_loss(&first);
-            return Err(first);
+    fn sign_in_new_session(&self, message: &[u8]) -> Result<(KeySession, Vec<u8>), TokenError> {
+        let session = self.module.open(&self.place, &self.pin)?;
+        let signature = self.sign_in(&session, message)?;
+        Ok((session, signature))
+    }
+
+    /// A signature that the certificate verifies. That costs little beside the signature, and OpenSSL needs a fifth of what
+    /// the pure Rust of `smime` would.
+    fn sign_in(&self, session: &KeySession, message: &[u8]) -> Result<Vec<u8>, TokenError> {
+        let signature = session.sign(message)?;
+        match verifies(&self.public_key, message, &signature) {
+            true => Ok(signature),
+            false => Err(TokenError::Mismatch { place: self.place.clone() }),
         }
-        let second = self.module.open(&self.place, &self.pin);
-        second.inspect_err(|error| self.tell_loss(error))
     }
 
     fn tell_loss(&self, error: &TokenError) {
-        if !self.is_lost.swap(true, Ordering::Relaxed) {
-            let cause = causes(error);
-            warn!(token = %self.place.token, key = %self.place.key, %cause, "the token does not sign; it is tried again with every signature");
+        let (token, key, cause) = (&self.place.token, &self.place.key, causes(error));
+        match error {
+            TokenError::Mismatch { .. } if self.is_news(Told::Foreign) => {
+                error!(%token, %key, %cause, "ANOTHER KEY answers to the label of this provider's: nothing is signed with it");
+            }
+            TokenError::Mismatch { .. } => {}
+            _ if self.is_news(Told::Lost) => {
+                warn!(%token, %key, %cause, "the token does not sign; it is tried again with every signature");
+            }
+            _ => {}
         }
     }
+
+    /// Whether this was not what was told last.
+    fn is_news(&self, told: Told) -> bool {
+        std::mem::replace(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner), told) != told
+    }
+}
+
+/// Whether this is the PKCS #1 v1.5 signature with SHA-256 of a key over a message.
+fn verifies(key: &PKey<Public>, message: &[u8], signature: &[u8]) -> bool {
+    let verifier = Verifier::new(MessageDigest::sha256(), key);
+    let is_good = verifier.and_then(|mut verifier| verifier.verify_oneshot(signature, message)).unwrap_or(false);
+    // What a failed check leaves in this thread's queue would show up as the cause of some later error.
+    drop(ErrorStack::get());
+    is_good
 }
 
 impl SigningKey for TokenKey {
@@ -124,5 +178,23 @@ impl Drop for TokenKey {
         // Closing asks the token, and whoever drops this may be a thread that must not wait.
         let (module, pool) = (self.module.clone(), self.pool);
         std::thread::spawn(move || module.remove_pool(pool));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smime::Engine;
+    use crate::smime::testing::{key, x509};
+
+    #[test]
+    fn only_the_certificates_own_signature_over_the_same_message_counts() {
+        let signature = key(Engine::AwsLc).sign(TRIAL).unwrap();
+        let own = x509("provider").public_key().unwrap();
+        assert!(verifies(&own, TRIAL, &signature));
+        assert!(!verifies(&own, b"another", &signature));
+        assert!(!verifies(&x509("issuing").public_key().unwrap(), TRIAL, &signature));
+        assert!(!verifies(&own, TRIAL, b"no signature"));
+        assert!(ErrorStack::get().errors().is_empty());
     }
 }

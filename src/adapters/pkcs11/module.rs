@@ -78,6 +78,12 @@ impl Module {
         Ok(module)
     }
 
+    /// Lets every PIN be tried again, of all libraries.
+    pub(super) fn forget_refused_pins() {
+        let modules: Vec<Arc<Module>> = lock(&LOADED).values().cloned().collect();
+        modules.iter().for_each(|module| lock(&module.refused).clear());
+    }
+
     pub(super) fn add_pool(&self, limit: usize) -> PoolId {
         let mut state = lock(&self.state);
         state.last_pool += 1;

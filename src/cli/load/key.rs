@@ -59,11 +59,11 @@ pub(super) fn keyring(
     at: TemporalReference,
     findings: &mut Findings,
 ) -> Option<Keyring> {
-    let first = checked(config, &config.key.material, "key", trust, at, findings);
+    let first = checked(config, &config.key.material, "key", trust, (at, at), findings);
     let next = match &config.next_key {
         None => None,
         Some(next) => {
-            let signer = checked(config, &next.material, "next_key", trust, at.max(next.starts), findings);
+            let signer = checked(config, &next.material, "next_key", trust, (at, at.max(next.starts)), findings);
             Some((signer?, next.starts))
         }
     };
@@ -92,13 +92,14 @@ pub(super) fn keyring(
     Some(keyring)
 }
 
-/// One key with its certificate, which is checked as of an instant at which it is to sign.
+/// One key with its certificate, which is checked as of the instant from which it is to sign; by the lists of now, for
+/// those of then are not there yet.
 fn checked(
     config: &Config,
     material: &KeyMaterial,
     section: &str,
     trust: Option<&Trust>,
-    at: TemporalReference,
+    (now, signs_from): (TemporalReference, TemporalReference),
     findings: &mut Findings,
 ) -> Option<Signer> {
     let location = |key: &str| config.location(&format!("{section}.{key}"));
@@ -121,8 +122,16 @@ fn checked(
     }
     // Whether it is valid now the keyring judges; here it is whether it is trusted while it is.
     let validity = (certificate.not_before(), certificate.not_after());
-    let then = TemporalReference::from_unix(at.unix().max(validity.0).min(validity.1));
-    match trust.map(|trust| trust.check(certificate, signer.chain(), then)) {
+    let valid = |at: TemporalReference| TemporalReference::from_unix(at.unix().max(validity.0).min(validity.1));
+    let verdict = trust.map(|trust| {
+        trust.check_path(certificate, signer.chain(), valid(signs_from))?;
+        match trust.check(certificate, signer.chain(), valid(now).min(valid(signs_from))) {
+            // A CA that begins before the key does.
+            Err(PathError::NotYetValid { .. }) => Ok(()),
+            verdict => verdict,
+        }
+    });
+    match verdict {
         None | Some(Ok(())) => {}
         // The daemon fetches lists when it runs, and at its first start there is none.
         Some(Err(PathError::RevocationUnknown(unknown))) => findings.warnings.push(format!("{place}: {unknown}")),
@@ -261,7 +270,7 @@ fn key_of_token(error: &TokenError) -> &'static str {
         TokenError::Module { .. } => "pkcs11_module",
         TokenError::NoToken { .. } | TokenError::TwoTokens { .. } => "pkcs11_token",
         TokenError::NoKey { .. } | TokenError::TwoKeys { .. } => "pkcs11_key",
-        TokenError::Mismatch { .. } => "certificate",
+        TokenError::Mismatch { .. } | TokenError::PublicKey { .. } => "certificate",
         error if error.is_about_pin() => "pin_file",
         _ => "pkcs11_token",
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::access_point::Limits;
 use crate::adapters::originals::OriginalsKey;
+use crate::adapters::pkcs11;
 use crate::config::Config;
 use crate::model::TemporalReference;
 use crate::operations::causes;
@@ -51,6 +52,8 @@ pub enum NotLoaded {
 
 /// Loads keys, trust, directory and the tables of senders, receipts and ordinary mail.
 pub fn load(config: &Config, at: TemporalReference) -> Result<Loaded, NotLoaded> {
+    // Whoever starts or reloads has had the chance to correct the file, or the token.
+    pkcs11::forget_refused_pins();
     let mut findings = key::Findings::default();
     let trust = collect(&mut findings.problems, trust::trust(config, &key::chains(config), at)).map(|(trust, told)| {
         findings.warnings.extend(told);

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::directory::{Edition, Terms};
 use crate::model::TemporalReference;
 use crate::operations::causes;
-use crate::operations::current::Handle;
+use crate::operations::current::{Current, Handle};
 use crate::operations::ports::{Copies, DirectoryStore, Instruments};
 use crate::operations::refresh_directory::{Refreshed, pause_after_failure, pause_after_success, refresh};
 
@@ -129,14 +129,16 @@ fn fetch(config: &Config) -> bool {
 async fn follow_store(mut configs: watch::Receiver<Arc<Config>>, current: Handle) {
     let mut seen: Option<Stamp> = None;
     let mut in_force = None;
-    loop {
-        match configs.has_changed() {
+    let mut last = current.now();
+    while configs.has_changed().is_ok() {
+        // Before the configuration: it is never older than the value.
+        let now = current.now();
+        if now.is_of_another_load(&last) {
             // A reload has put in force what lay in the store when it looked, which may be older than what was taken over
             // here meanwhile.
-            Ok(true) => (seen, in_force) = (None, None),
-            Ok(false) => {}
-            Err(_) => return,
+            (seen, in_force) = (None, None);
         }
+        last = now;
         let config = configs.borrow_and_update().clone();
         if config.directory.remote().is_some() {
             match spawn_blocking(move || look(&config, seen)).await {
@@ -146,7 +148,13 @@ async fn follow_store(mut configs: watch::Receiver<Arc<Config>>, current: Handle
                         metrics::gauge!("pec_milter_directory_age_seconds").set(age);
                     }
                     match new {
-                        Some(Ok((edition, copies))) => take_over(edition, &copies, &mut in_force, &current),
+                        Some(Ok((edition, copies))) => {
+                            let is_taken = take_over(edition, &copies, &mut in_force, &last, &current);
+                            // What a reload has changed is looked at at once.
+                            if !is_taken {
+                                continue;
+                            }
+                        }
                         Some(Err(cause)) => error!(%cause, "the stored providers directory is not taken over"),
                         None => {}
                     }
@@ -181,19 +189,62 @@ fn look(config: &Config, before: Option<Stamp>) -> Look {
     Look { stamp, age, new }
 }
 
-fn take_over(edition: Edition, copies: &Copies, in_force: &mut Option<String>, current: &Handle) {
+/// Puts a copy in force that was looked at while this value was; false where a reload has replaced the value since, for
+/// then its configuration may name another directory.
+fn take_over(
+    edition: Edition,
+    copies: &Copies,
+    in_force: &mut Option<String>,
+    looked: &Current,
+    current: &Handle,
+) -> bool {
     let name = copies.current.as_ref().map(|copy| copy.sha256.clone());
-    if *in_force == name && current.now().directory.is_known() {
+    if *in_force == name && looked.directory.is_known() {
         // Only what is known of it has changed: it was confirmed, or a fetch has failed.
-        return;
+        return true;
     }
-    *in_force = name;
-    for remark in edition.directory.remarks() {
-        warn!("providers directory: {remark}");
-    }
+    let remarks: Vec<String> = edition.directory.remarks().iter().map(ToString::to_string).collect();
     let (providers, domains) = (edition.directory.providers(), edition.directory.domains());
     // Made before, so that nobody waits for it.
-    let directory = Arc::new(edition.directory.with_own(current.now().own_record()));
-    current.update(|current| current.directory = directory);
-    info!(providers, domains, "providers directory in force");
+    let directory = Arc::new(edition.directory.with_own(looked.own_record()));
+    let mut is_taken = false;
+    current.update(|current| {
+        if !current.is_of_another_load(looked) {
+            current.directory = directory;
+            is_taken = true;
+        }
+    });
+    if is_taken {
+        *in_force = name;
+        for remark in remarks {
+            warn!("providers directory: {remark}");
+        }
+        info!(providers, domains, "providers directory in force");
+    }
+    is_taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Directory;
+    use crate::operations::testing::{alfa, beta};
+
+    #[test]
+    fn what_was_looked_at_before_a_reload_does_not_replace_its_directory() {
+        let empty = || Edition { directory: Directory::empty(), signed_at: None };
+        let (handle, mut in_force) = (Handle::new(alfa()), Some("another".to_owned()));
+        let looked = handle.now();
+        let providers = || handle.now().directory.providers();
+        handle.replace(beta());
+        let reloaded = providers();
+        assert!(!take_over(empty(), &Copies::default(), &mut in_force, &looked, &handle));
+        assert_eq!(providers(), reloaded);
+
+        // Another part of the value may change meanwhile.
+        let looked = handle.now();
+        handle.update(|current| current.trust = alfa().trust);
+        assert!(take_over(empty(), &Copies::default(), &mut in_force, &looked, &handle));
+        assert_ne!(providers(), reloaded);
+    }
 }

@@ -56,8 +56,11 @@ async fn reload(path: &Path, started_with: &Config, configs: &watch::Sender<Arc<
                 );
             }
             let domains = loaded.current.directory.domains();
-            current.replace(loaded.current.after(&current.now()));
-            configs.send_replace(Arc::new(config));
+            // Together: whoever sees the new value and then asks for the configuration gets the new one.
+            configs.send_modify(|in_force| {
+                *in_force = Arc::new(config);
+                current.replace(loaded.current.after(&current.now()));
+            });
             info!(domains, "reloaded");
         }
         Err(failure) => error!(%failure, "not reloaded, the state before stays in force"),

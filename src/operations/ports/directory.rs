@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use sha2::{Digest, Sha256};
+
 use super::OutsideFault;
 use crate::directory::Form;
 use crate::model::TemporalReference;
@@ -59,6 +61,15 @@ pub struct DirectoryCopy {
     /// Of its octets, in hexadecimal digits.
     pub sha256: String,
     pub fetched: TemporalReference,
+}
+
+impl DirectoryCopy {
+    /// Whether these are its octets.
+    pub fn is_of(&self, fetched: &Fetched) -> bool {
+        let digest = Sha256::digest(&fetched.octets);
+        self.form == fetched.form
+            && self.sha256 == digest.iter().map(|octet| format!("{octet:02x}")).collect::<String>()
+    }
 }
 
 /// The revocation lists of the outside, and the store that keeps them (§2.2.2). Every call blocks its thread.

@@ -11,7 +11,7 @@
 
 mod error;
 mod lists;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use openssl::error::ErrorStack;
@@ -38,6 +38,21 @@ pub struct Trust {
     lists: Arc<RevocationLists>,
     without_list: WithoutList,
     last: Mutex<Option<Second>>,
+    revoked: Mutex<Option<OwnSecond>>,
+}
+
+/// Which certificate of a path a list revokes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// The signer, or a CA above it.
+    pub subject: String,
+    pub since: String,
+}
+
+/// What [`Trust::revoked_in_path`] found in the last second that was asked about, by the digest of the path.
+struct OwnSecond {
+    at: TemporalReference,
+    found: HashMap<[u8; 32], Option<Revoked>>,
 }
 
 /// What serves all messages of one second, the last that was asked about.
@@ -80,7 +95,7 @@ impl Trust {
     }
 
     fn of(authorities: Arc<Authorities>, lists: Arc<RevocationLists>, without_list: WithoutList) -> Self {
-        Trust { authorities, lists, without_list, last: Mutex::new(None) }
+        Trust { authorities, lists, without_list, last: Mutex::new(None), revoked: Mutex::new(None) }
     }
 
     /// Roots and intermediates.
@@ -142,6 +157,56 @@ impl Trust {
         X509::from_der(certificate.der()).ok().and_then(|certificate| self.lists.revoked_since(&certificate))
     }
 
+    /// Which certificate of a provider's own path a list that is held revokes, in date or not. Whatever else is wrong
+    /// with the path is no revocation, and is not told here.
+    ///
+    /// It is asked before each signature, so the answer is kept for the others of the same second.
+    pub fn revoked_in_path(
+        &self,
+        signer: &SignerCertificate,
+        intermediates: &[Vec<u8>],
+        at: TemporalReference,
+    ) -> Option<Revoked> {
+        let digest = digest(signer, intermediates);
+        let kept = |last: &Option<OwnSecond>| {
+            last.as_ref().filter(|second| second.at == at).and_then(|second| second.found.get(&digest).cloned())
+        };
+        if let Some(found) = kept(&self.revoked.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return found;
+        }
+        let found = self.find_revoked(signer, intermediates, at);
+        let mut last = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|second| second.at != at) {
+            *last = Some(OwnSecond { at, found: HashMap::new() });
+        }
+        if let Some(second) = last.as_mut() {
+            second.found.insert(digest, found.clone());
+        }
+        found
+    }
+
+    fn find_revoked(
+        &self,
+        signer: &SignerCertificate,
+        intermediates: &[Vec<u8>],
+        at: TemporalReference,
+    ) -> Option<Revoked> {
+        // It is revoked also where no path leads from it.
+        if let Some(since) = self.revoked_since(signer) {
+            return Some(Revoked { subject: signer.subject().to_owned(), since });
+        }
+        let path = self.validate(signer, intermediates, self.store(X509PurposeId::SMIME_SIGN, at)).unwrap_or_default();
+        self.first_revoked(&path)
+    }
+
+    /// The first certificate of a path that a list revokes.
+    fn first_revoked(&self, path: &[X509]) -> Option<Revoked> {
+        path.iter().find_map(|certificate| {
+            let since = self.lists.revoked_since(certificate)?;
+            Some(Revoked { subject: subject(certificate), since })
+        })
+    }
+
     /// Reads a list of one of these CAs, or of one below them among `further`.
     pub fn read_list(
         &self,
@@ -178,10 +243,8 @@ impl Trust {
         unknown: RevocationUnknown,
     ) -> Result<(), PathError> {
         let path = self.validate(signer, intermediates, self.store(X509PurposeId::SMIME_SIGN, at))?;
-        for certificate in &path {
-            if let Some(since) = self.lists.revoked_since(certificate) {
-                return Err(PathError::Revoked { subject: subject(certificate), since });
-            }
+        if let Some(Revoked { subject, since }) = self.first_revoked(&path) {
+            return Err(PathError::Revoked { subject, since });
         }
         if self.without_list == WithoutList::Accept {
             return Ok(());

@@ -45,6 +45,8 @@ pub struct Layout {
 #[derive(Debug, Clone)]
 pub struct Signature {
     pub signer: Identity,
+    /// Another one who signs the same, with a SignerInfo of his own.
+    pub cosigner: Option<Identity>,
     pub intermediate: Option<PathBuf>,
     /// Further options of `openssl cms -sign`.
     pub options: &'static [&'static str],
@@ -85,6 +87,7 @@ impl Signature {
     pub fn new(signer: Identity, intermediate: PathBuf) -> Self {
         Signature {
             signer,
+            cosigner: None,
             intermediate: Some(intermediate),
             options: &["-md", "sha256"],
             micalg: "sha-256",
@@ -176,9 +179,12 @@ impl Draft {
     }
 
     fn openssl(&self, program: &str, form: &[&str], content: &[u8]) -> Result<Vec<u8>> {
-        let Signature { signer, intermediate, options, .. } = &self.signature;
+        let Signature { signer, cosigner, intermediate, options, .. } = &self.signature;
         let mut command = Command::new("openssl");
-        command.args([program, "-sign"]).arg("-signer").arg(&signer.certificate).arg("-inkey").arg(&signer.key);
+        command.args([program, "-sign"]);
+        for signer in std::iter::once(signer).chain(cosigner) {
+            command.arg("-signer").arg(&signer.certificate).arg("-inkey").arg(&signer.key);
+        }
         if let Some(intermediate) = intermediate {
             command.arg("-certfile").arg(intermediate);
         }
