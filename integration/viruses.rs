@@ -404,6 +404,67 @@ fn outcome_virus_scanner_that_fails_lets_nothing_in() {
     });
 }
 
+/// As Debian's clamd.conf has it: what exceeds a limit is called clean.
+const SAYS_NOTHING: &str = "AlertExceedsMax no\nMaxFileSize 10K\n";
+
+#[test]
+fn outcome_virus_scanner_that_would_call_clean_what_it_left_out_is_not_believed() {
+    let plan = plan().provider("alfa", &["anna", "carla"]).with_clamd(SAYS_NOTHING).with_pec_milter(IMPATIENT);
+    plan.test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let told = "set AlertExceedsMax yes";
+        said(alfa, 0, told)?;
+        let log = alfa.daemon()?.log();
+        let line = log.lines().find(|line| line.contains(told)).context("no line")?;
+        assert!(line.contains("ERROR"), "{line}");
+        let checked = alfa.command(&["check-config"])?;
+        assert!(checked.lines().any(|line| line.starts_with("warning: ") && line.contains(told)), "{checked}");
+        let from = log_length(alfa)?;
+        alfa.daemon()?.reload_and_wait()?;
+        said(alfa, from, told)?;
+
+        let carla = "carla@alfa.example";
+        let small = message("pulito", &[carla], b"niente");
+        let large = message("coperto", &[carla], &[&[b'x'; 30_000], eicar().as_bytes()].concat());
+        for unseen in [&small, &large] {
+            let submitted = alfa.submit("anna", Port::Submissions, ANNA, &[carla], unseen)?;
+            assert_eq!(submitted.code("message"), Some(451), "{submitted}");
+            let relayed = alfa.inject_as_peer(MARIO, &[carla], unseen)?;
+            assert_eq!(relayed.code("message"), Some(451), "{relayed}");
+        }
+        anna_sends(testbed, &[carla], &infected("virus", &[carla]))?;
+        testbed.received_when(&[(ANNA, 1)])?;
+
+        alfa.clamd()?.restart_with("MaxFileSize 10K\n")?;
+        assert!(!alfa.command(&["check-config"])?.contains(told));
+        let submitted = alfa.submit("anna", Port::Submissions, ANNA, &[carla], &large)?;
+        assert_eq!(submitted.code("message"), Some(451), "{submitted}");
+        anna_sends(testbed, &[carla], &small)?;
+        let all = testbed.received_when(&[(ANNA, 3), (RICEVUTE, 1), (carla, 1)])?;
+        testbed.judge(&all)
+    });
+}
+
+#[test]
+fn outcome_virus_scanner_that_is_away_at_the_start_may_come_later() {
+    plan().provider("alfa", &["anna", "carla"]).with_clamd("").with_pec_milter(IMPATIENT).test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let to = ["carla@alfa.example"];
+        alfa.clamd()?.stop()?;
+        alfa.daemon()?.stop()?;
+        let from = log_length(alfa)?;
+        alfa.daemon()?.start()?;
+        said(alfa, from, "no connection to clamd")?;
+        assert!(alfa.command(&["check-config"])?.contains("no connection to clamd"));
+        let clean = message("pulito", &to, b"niente");
+        assert_eq!(alfa.submit("anna", Port::Submissions, ANNA, &to, &clean)?.code("message"), Some(451));
+        alfa.clamd()?.start()?;
+        anna_sends(testbed, &to, &clean)?;
+        let all = testbed.received_when(&[(ANNA, 2), (RICEVUTE, 1), (to[0], 1)])?;
+        testbed.judge(&all)
+    });
+}
+
 /// What lies in all mailboxes; a message sent again in the same octets is there once.
 fn once(testbed: &Testbed) -> Result<Vec<Received>> {
     let mut messages: BTreeMap<(String, String), Received> = BTreeMap::new();
