@@ -264,45 +264,6 @@ fn outcome_virus_detections_that_come_again_or_concern_others_are_delivered_and_
     });
 }
 
-#[test]
-fn outcome_virus_detection_that_overtakes_our_acceptance_waits_for_it() {
-    only_beta_scans().test(|testbed| {
-        let alfa = testbed.host("alfa")?;
-        anna_sends(testbed, &[BRUNO], &infected("virus", &[BRUNO]))?;
-        let all = testbed.received_when(&[(ANNA, 2), (RICEVUTE, 2)])?;
-        let detection = of_kind(&all, RICEVUTE, "rilevazione-virus").first().context("no detection")?.bytes.clone();
-
-        // With another log, alfa knows of no acceptance, as if its own queue were behind.
-        let (log, aside) = (alfa.site.folder.join("pec"), alfa.site.folder.join("aside"));
-        let is_log = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log."));
-        let files = |folder: &PathBuf| -> Result<Vec<PathBuf>> {
-            Ok(fs::read_dir(folder)?.flatten().map(|entry| entry.path()).filter(is_log).collect())
-        };
-        fs::create_dir(&aside)?;
-        alfa.daemon()?.stop()?;
-        for file in files(&log)? {
-            fs::rename(&file, aside.join(file.file_name().context("no name")?))?;
-        }
-        alfa.daemon()?.start()?;
-        let from = log_length(alfa)?;
-        let peer = "posta-certificata@beta.example";
-        assert!(alfa.inject_as_peer(peer, &[RICEVUTE], &detection)?.accepted());
-        said(alfa, from, "a virus detection about a message that was not accepted here")?;
-        alfa.fetch_when("ricevute", 3)?;
-        assert!(alfa.queue()?.contains("rilevazione-virus@pec-milter.invalid"), "it waits for the acceptance");
-
-        alfa.daemon()?.stop()?;
-        files(&log)?.iter().try_for_each(fs::remove_file)?;
-        for file in files(&aside)? {
-            fs::rename(&file, log.join(file.file_name().context("no name")?))?;
-        }
-        alfa.daemon()?.start()?;
-        alfa.flush_queue()?;
-        testbed.received_when(&[(ANNA, 2), (RICEVUTE, 3)])?;
-        Ok(())
-    });
-}
-
 /// How a scanner fails, what the administrator reads of it, and what mends it.
 struct Failing {
     name: &'static str,
