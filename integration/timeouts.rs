@@ -486,3 +486,15 @@ fn outcome_notifications_that_come_before_our_own_acceptance_count_as_after_it()
         Ok(())
     });
 }
+
+#[test]
+#[should_panic(expected = "nothing was heard of dario@delta.example, and nobody was told in time")]
+fn outcome_a_test_that_leaves_one_open_without_saying_so_fails() {
+    let plan = Plan::new(env!("CARGO_BIN_EXE_pec-milter")).provider("alfa", &["anna"]).plain("delta", &["dario"]);
+    plan.test(|testbed| {
+        let host = testbed.host("delta")?;
+        testbed.list_in_directory(&[ForeignProvider::new(testbed, host)?.record(&[])])?;
+        anna_sends(testbed, "muto", &[DARIO])?;
+        testbed.received_when(&[(ANNA, 1), (DARIO, 1)]).map(drop)
+    });
+}
