@@ -190,11 +190,12 @@ fn transaction_waits_for_those_alone_whom_postfix_hides() {
 /// Why README forbids it: it takes the certified delivery from those to whom the message was written.
 #[test]
 fn transaction_with_a_copy_to_another_provider_is_not_correct_there() {
+    // An anomaly there has no receipt.
     let plan = Plan::new(PROGRAM)
         .provider("alfa", &["anna"])
         .with_postfix("sender_bcc_maps = inline:{ { anna@alfa.example = registro@beta.example } }\n")
         .provider("beta", &["bruno", "registro"]);
-    plan.test(|testbed| {
+    plan.with_open_watches().test(|testbed| {
         let (sender, to) = ("anna@alfa.example", "bruno@beta.example");
         let sent = format!("From: {sender}\r\nTo: {to}\r\nSubject: copia\r\n\r\nCiao\r\n");
         let alfa = testbed.host("alfa")?;
@@ -212,8 +213,9 @@ fn transaction_with_a_copy_to_another_provider_is_not_correct_there() {
 
 #[test]
 fn transaction_follows_the_directory_that_is_in_force() {
+    // Gamma is in the directory and says nothing.
     let plan = Plan::new(PROGRAM).provider("alfa", &["anna"]).provider("beta", &[]).plain("gamma", &["mario"]);
-    plan.test(|testbed| {
+    plan.with_open_watches().test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let mut sent = 0;
         let mut kind_of_mario = || -> Result<String> {

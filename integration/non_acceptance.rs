@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use pec_testbed::{Plan, Port, Testbed};
 
 const ANNA: &str = "anna@alfa.example";
@@ -240,6 +240,40 @@ fn outcome_limits_are_answered_by_a_notice_but_the_hard_one_in_the_dialogue() {
         );
         let too_many = "i destinatari sono 51, il massimo consentito e' 50".to_owned();
         notices_about(testbed, &[("crowded", too_many), ("large", too_large)])
+    });
+}
+
+#[test]
+fn outcome_a_header_that_is_too_large_is_answered_by_a_notice_and_too_many_fields_in_the_dialogue() {
+    plan("").test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let with =
+            |name: &str, further: &str| GOOD.replace("NAME", name).replace("X-Mailer", &format!("{further}X-Mailer"));
+        let field = |number: usize, lines: usize| {
+            format!("X-Long: {number}{}\r\n", format!("\r\n {}", "a".repeat(98)).repeat(lines))
+        };
+        let fields = |count: usize, lines: usize| (0..count).map(|number| field(number, lines)).collect::<String>();
+        // 1,2 MB; the sender's own fields stand behind.
+        let large = GOOD.replace("NAME", "large").replacen(
+            "From:",
+            &format!("Message-ID: <large@client.example>\r\nSubject: large\r\n{}From:", fields(30, 400)),
+            1,
+        );
+        let large = large.replacen("Subject: large\r\nMessage-ID: <large@client.example>\r\nDate", "Date", 1);
+        submit(testbed, &[BRUNO, CARLA], &large)?;
+        notices_about(
+            testbed,
+            &[("large", "l'intestazione del messaggio supera la dimensione consentita".to_owned())],
+        )?;
+
+        let crowded = with("crowded", &fields(2000, 0));
+        let dialogue = alfa.submit("anna", Port::Submissions, ANNA, &[BRUNO], crowded.as_bytes())?;
+        let refusal = dialogue.refusal().context("accepted")?;
+        assert_eq!((refusal.command.as_str(), refusal.code), ("message", 550), "{dialogue}");
+        assert!(refusal.text.starts_with("5.6.0 l'intestazione del messaggio"), "{dialogue}");
+        let defective = with("many", &fields(1900, 0)).replacen("To: Bruno <bruno@beta.example>", "To: Bruno", 1);
+        submit(testbed, &[CARLA], &defective)?;
+        testbed.received_when(&[(ANNA, 2)]).map(drop)
     });
 }
 

@@ -142,7 +142,7 @@ fn notices(testbed: &Testbed) -> Result<Vec<(String, Received)>> {
 #[test]
 fn outcome_fifty_thousand_open_watches_cost_nothing_until_something_is_due() {
     let plan = Plan::new(env!("CARGO_BIN_EXE_pec-milter")).provider("alfa", &["anna"]).provider("beta", &["bruno"]);
-    plan.test(|testbed| {
+    plan.with_open_watches().test(|testbed| {
         let (alfa, beta) = (testbed.host("alfa")?, testbed.host("beta")?);
         beta.stop_postfix()?;
         let daemon = alfa.daemon()?;

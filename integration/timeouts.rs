@@ -385,6 +385,40 @@ fn outcome_notifications_of_other_providers_count_in_any_order_and_number() {
 }
 
 #[test]
+fn outcome_what_comes_between_the_two_notices_counts_for_the_second() {
+    providers(3, 15).plain("delta", &["dario"]).test(|testbed| {
+        let (alfa, host) = (testbed.host("alfa")?, testbed.host("delta")?);
+        let delta = ForeignProvider::new(testbed, host)?;
+        testbed.list_in_directory(&[delta.record(&[])])?;
+        let says = |kind: Kind, name: &str| delta.send(alfa, &delta.draft(kind, &facts(testbed, name)?)?).map(drop);
+        let notices = ["12", "24"].map(|which| format!("{NOTICE} {DARIO} {which}"));
+        let [first, last] = [&*notices[0], &*notices[1]];
+        let failed = format!("errore-consegna {DARIO}");
+
+        anna_sends(testbed, "fallito", &[DARIO])?;
+        anna_sends(testbed, "preso", &[DARIO])?;
+        anna_is_told(testbed, "fallito", &["accettazione", first])?;
+        anna_is_told(testbed, "preso", &["accettazione", first])?;
+        says(Kind::NonDelivery(DARIO), "fallito")?;
+        says(Kind::TakeCharge { taken: &[DARIO], to: "ricevute@alfa.example" }, "preso")?;
+        anna_is_told(testbed, "fallito", &["accettazione", first, &failed])?;
+        alfa.fetch_when("ricevute", 1)?;
+        assert_eq!(count(alfa, "preso", "received presa-in-carico")?, 1);
+        assert_eq!(count(alfa, "preso", "timeout-final")?, 0, "the take-charge came in between");
+
+        // The later of the two: what were owed about the other would have come by then.
+        anna_is_told(testbed, "preso", &["accettazione", first, last])?;
+        anna_is_told(testbed, "fallito", &["accettazione", first, &failed])?;
+        for (name, finals) in [("fallito", 0), ("preso", 1)] {
+            let counted = (count(alfa, name, "timeout-first")?, count(alfa, name, "timeout-final")?);
+            assert_eq!(counted, (1, finals), "{name}");
+            judge(testbed, name)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn outcome_notifications_that_come_before_our_own_acceptance_count_as_after_it() {
     providers(20, 30).plain("delta", &["dario"]).test(|testbed| {
         let (alfa, host) = (testbed.host("alfa")?, testbed.host("delta")?);
@@ -450,5 +484,17 @@ fn outcome_notifications_that_come_before_our_own_acceptance_count_as_after_it()
             judge(testbed, name)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+#[should_panic(expected = "nothing was heard of dario@delta.example, and nobody was told in time")]
+fn outcome_a_test_that_leaves_one_open_without_saying_so_fails() {
+    let plan = Plan::new(env!("CARGO_BIN_EXE_pec-milter")).provider("alfa", &["anna"]).plain("delta", &["dario"]);
+    plan.test(|testbed| {
+        let host = testbed.host("delta")?;
+        testbed.list_in_directory(&[ForeignProvider::new(testbed, host)?.record(&[])])?;
+        anna_sends(testbed, "muto", &[DARIO])?;
+        testbed.received_when(&[(ANNA, 1), (DARIO, 1)]).map(drop)
     });
 }

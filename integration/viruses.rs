@@ -264,45 +264,6 @@ fn outcome_virus_detections_that_come_again_or_concern_others_are_delivered_and_
     });
 }
 
-#[test]
-fn outcome_virus_detection_that_overtakes_our_acceptance_waits_for_it() {
-    only_beta_scans().test(|testbed| {
-        let alfa = testbed.host("alfa")?;
-        anna_sends(testbed, &[BRUNO], &infected("virus", &[BRUNO]))?;
-        let all = testbed.received_when(&[(ANNA, 2), (RICEVUTE, 2)])?;
-        let detection = of_kind(&all, RICEVUTE, "rilevazione-virus").first().context("no detection")?.bytes.clone();
-
-        // With another log, alfa knows of no acceptance, as if its own queue were behind.
-        let (log, aside) = (alfa.site.folder.join("pec"), alfa.site.folder.join("aside"));
-        let is_log = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("log."));
-        let files = |folder: &PathBuf| -> Result<Vec<PathBuf>> {
-            Ok(fs::read_dir(folder)?.flatten().map(|entry| entry.path()).filter(is_log).collect())
-        };
-        fs::create_dir(&aside)?;
-        alfa.daemon()?.stop()?;
-        for file in files(&log)? {
-            fs::rename(&file, aside.join(file.file_name().context("no name")?))?;
-        }
-        alfa.daemon()?.start()?;
-        let from = log_length(alfa)?;
-        let peer = "posta-certificata@beta.example";
-        assert!(alfa.inject_as_peer(peer, &[RICEVUTE], &detection)?.accepted());
-        said(alfa, from, "a virus detection about a message that was not accepted here")?;
-        alfa.fetch_when("ricevute", 3)?;
-        assert!(alfa.queue()?.contains("rilevazione-virus@pec-milter.invalid"), "it waits for the acceptance");
-
-        alfa.daemon()?.stop()?;
-        files(&log)?.iter().try_for_each(fs::remove_file)?;
-        for file in files(&aside)? {
-            fs::rename(&file, log.join(file.file_name().context("no name")?))?;
-        }
-        alfa.daemon()?.start()?;
-        alfa.flush_queue()?;
-        testbed.received_when(&[(ANNA, 2), (RICEVUTE, 3)])?;
-        Ok(())
-    });
-}
-
 /// How a scanner fails, what the administrator reads of it, and what mends it.
 struct Failing {
     name: &'static str,
@@ -400,6 +361,67 @@ fn outcome_virus_scanner_that_fails_lets_nothing_in() {
         testbed.received_when(&[])?;
         anna_sends(testbed, &["carla@alfa.example"], &message("pulito", &["carla@alfa.example"], b"niente"))?;
         let all = testbed.received_when(&[(ANNA, 2), (RICEVUTE, 1), ("carla@alfa.example", 1)])?;
+        testbed.judge(&all)
+    });
+}
+
+/// As Debian's clamd.conf has it: what exceeds a limit is called clean.
+const SAYS_NOTHING: &str = "AlertExceedsMax no\nMaxFileSize 10K\n";
+
+#[test]
+fn outcome_virus_scanner_that_would_call_clean_what_it_left_out_is_not_believed() {
+    let plan = plan().provider("alfa", &["anna", "carla"]).with_clamd(SAYS_NOTHING).with_pec_milter(IMPATIENT);
+    plan.test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let told = "set AlertExceedsMax yes";
+        said(alfa, 0, told)?;
+        let log = alfa.daemon()?.log();
+        let line = log.lines().find(|line| line.contains(told)).context("no line")?;
+        assert!(line.contains("ERROR"), "{line}");
+        let checked = alfa.command(&["check-config"])?;
+        assert!(checked.lines().any(|line| line.starts_with("warning: ") && line.contains(told)), "{checked}");
+        let from = log_length(alfa)?;
+        alfa.daemon()?.reload_and_wait()?;
+        said(alfa, from, told)?;
+
+        let carla = "carla@alfa.example";
+        let small = message("pulito", &[carla], b"niente");
+        let large = message("coperto", &[carla], &[&[b'x'; 30_000], eicar().as_bytes()].concat());
+        for unseen in [&small, &large] {
+            let submitted = alfa.submit("anna", Port::Submissions, ANNA, &[carla], unseen)?;
+            assert_eq!(submitted.code("message"), Some(451), "{submitted}");
+            let relayed = alfa.inject_as_peer(MARIO, &[carla], unseen)?;
+            assert_eq!(relayed.code("message"), Some(451), "{relayed}");
+        }
+        anna_sends(testbed, &[carla], &infected("virus", &[carla]))?;
+        testbed.received_when(&[(ANNA, 1)])?;
+
+        alfa.clamd()?.restart_with("MaxFileSize 10K\n")?;
+        assert!(!alfa.command(&["check-config"])?.contains(told));
+        let submitted = alfa.submit("anna", Port::Submissions, ANNA, &[carla], &large)?;
+        assert_eq!(submitted.code("message"), Some(451), "{submitted}");
+        anna_sends(testbed, &[carla], &small)?;
+        let all = testbed.received_when(&[(ANNA, 3), (RICEVUTE, 1), (carla, 1)])?;
+        testbed.judge(&all)
+    });
+}
+
+#[test]
+fn outcome_virus_scanner_that_is_away_at_the_start_may_come_later() {
+    plan().provider("alfa", &["anna", "carla"]).with_clamd("").with_pec_milter(IMPATIENT).test(|testbed| {
+        let alfa = testbed.host("alfa")?;
+        let to = ["carla@alfa.example"];
+        alfa.clamd()?.stop()?;
+        alfa.daemon()?.stop()?;
+        let from = log_length(alfa)?;
+        alfa.daemon()?.start()?;
+        said(alfa, from, "no connection to clamd")?;
+        assert!(alfa.command(&["check-config"])?.contains("no connection to clamd"));
+        let clean = message("pulito", &to, b"niente");
+        assert_eq!(alfa.submit("anna", Port::Submissions, ANNA, &to, &clean)?.code("message"), Some(451));
+        alfa.clamd()?.start()?;
+        anna_sends(testbed, &to, &clean)?;
+        let all = testbed.received_when(&[(ANNA, 2), (RICEVUTE, 1), (to[0], 1)])?;
         testbed.judge(&all)
     });
 }

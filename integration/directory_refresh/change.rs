@@ -19,7 +19,8 @@ use pec_testbed::disk::SmallDisk;
 fn trust_a_provider_that_comes_or_goes_is_marked_so_in_the_next_submission() {
     let publisher = Publisher::new().unwrap();
     publisher.start_https().unwrap();
-    alfa_with(&publisher.https_settings()).test(|testbed| {
+    // Gamma is in the directory and says nothing.
+    alfa_with(&publisher.https_settings()).with_open_watches().test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let without = fs::read_to_string(&testbed.ldif)?;
         let gamma = ForeignProvider::new(testbed, testbed.host("gamma")?)?;

@@ -6,7 +6,9 @@ use crate::configuration::{Change, Site, one, section};
 fn trust_check_config_explains_every_misuse_of_the_keys_of_the_file() {
     let site = Site::new().unwrap();
     let (code, said) = site.command("check-config", &site.text()).unwrap();
-    assert!(code == Some(0) && !said.contains("warning"), "{said}");
+    // No server is here, the scanner neither.
+    let is_warning = |line: &&str| line.starts_with("warning") && !line.contains("virus.clamd: no connection to clamd");
+    assert!(code == Some(0) && !said.lines().any(|line| is_warning(&line)), "{said}");
     let cases: [(&str, Vec<Change>, &[&str]); 26] = [
         ("no TOML", one("[key]", "[key"), &[":7: not TOML"]),
         ("an unknown section", one("[virus]", "[viruses]"), &[": viruses: unknown section; the sections are provider"]),

@@ -31,7 +31,7 @@ fn trust_check_config_warns_of_what_goes_on_for_now() {
     let unlisted = site
         .file("unlisted.ldif", site.directory(&[&pki.issue(&request("listed")).unwrap()], &["alfa.example"]).unwrap());
     let narrow = site.file("narrow.ldif", site.directory(&[&site.own], &["altro.alfa.example"]).unwrap());
-    let cases: [(&str, Vec<Change>, &[&str]); 15] = [
+    let cases: [(&str, Vec<Change>, &[&str]); 16] = [
         ("no extendedKeyUsage", certified(without_use), &["key.certificate: extendedKeyUsage is absent", "§5.5"]),
         (
             "an address in the subject",
@@ -77,6 +77,7 @@ fn trust_check_config_warns_of_what_goes_on_for_now() {
             &["NO PROVIDERS DIRECTORY, ALL MAIL IS PUT OFF", "run `pec-milter directory refresh`"],
         ),
         ("no scanner", one("clamd = \"127.0.0.1:3310\"\n", ""), &["virus.clamd: NO VIRUS SCANNER"]),
+        ("a scanner that is away", Vec::new(), &["virus.clamd: no connection to clamd", "does it run"]),
         ("early notices", section("[timeouts]\nfinal_seconds = 79199"), &["timeouts.final_seconds", "for tests only"]),
     ];
     for (what, changes, words) in cases {

@@ -15,6 +15,8 @@ use crate::model::Address;
 
 /// Postfix cuts a longer field before a milter sees it, so the original could not be kept whole.
 pub const LONGEST_HEADER_FIELD: usize = 60_000;
+/// All header fields together, in octets. Of one that is larger the later fields come by name alone.
+pub const LARGEST_HEADER: usize = 1024 * 1024;
 /// RFC 5322 §2.1.1, without the line end.
 const LONGEST_LINE: usize = 998;
 /// RFC 5322 §3.6 and RFC 2045 §3.
@@ -45,6 +47,10 @@ pub struct Limits {
 
 /// Every defect of a submission; none when it may become an envelope.
 pub fn formal_checks(submission: &Submission, header: &Header, limits: &Limits) -> Vec<Defect> {
+    if header.body_start > LARGEST_HEADER {
+        // What it lacks may stand in the fields that did not come whole.
+        return vec![Defect::LargeHeader];
+    }
     let mut defects = Vec::new();
     defects.extend(from_holds_one_address(header, submission.sender));
     let (to, cc) = (named(header, "To", addresses), named(header, "Cc", addresses));
@@ -189,6 +195,13 @@ mod tests {
     fn defect_of(from: &str, to: &str) -> Vec<Defect> {
         assert!(GOOD.contains(from), "{from}");
         check(&GOOD.replacen(from, to, 1), &["bruno@beta.example"])
+    }
+
+    #[test]
+    fn a_header_that_is_too_large_is_not_looked_at_further() {
+        let large = |octets: usize| format!("\r\nX: {}\r\n\r\n", "a\r\n b".repeat(octets / 5));
+        assert_eq!(defect_of("From: Anna <anna@alfa.example>\r\n", &large(LARGEST_HEADER)[2..]), [Defect::LargeHeader]);
+        assert!(!defect_of("\r\n\r\n", &large(LARGEST_HEADER / 2)).contains(&Defect::LargeHeader));
     }
 
     #[test]

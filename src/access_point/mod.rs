@@ -22,7 +22,7 @@ use crate::model::{
 };
 
 pub use dialogue::{DialogueRefusal, Session, check_recipient, check_sender};
-pub use formal_checks::{LONGEST_HEADER_FIELD, Limits, formal_checks};
+pub use formal_checks::{LARGEST_HEADER, LONGEST_HEADER_FIELD, Limits, formal_checks};
 pub use receipt_defaults::ReceiptDefaults;
 
 /// A message as a user submits it: the SMTP envelope and the octets.

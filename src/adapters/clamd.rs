@@ -2,21 +2,26 @@
 //!
 //! Decided here: which answers of clamd are verdicts. Only `stream: OK` after the whole message is clean. A refused or
 //! lost connection, silence, an `ERROR`, a size limit, a limit inside an archive (`Heuristics.Limits.Exceeded`) are
-//! faults that say what an administrator must mend. What clamd leaves out without a word is clamd.conf's matter: see
-//! `AlertExceedsMax` in the README.
+//! faults that say what an administrator must mend. A clamd without `AlertExceedsMax yes`, which is how it comes, calls
+//! clean what it left out. So a clean answer counts only of one that was seen to tell: it is shown a `canary`, an archive
+//! beyond its limits, again and again.
+
+mod canary;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, timeout};
 
+use super::instruments::SystemInstruments;
 use super::relay::Endpoint;
 use crate::message::Pieces;
-use crate::operations::ports::{Pending, ScanFault, Scanner};
+use crate::operations::ports::{Instruments, Pending, ScanFault, Scanner};
 use crate::virus::{Verdict, VirusName};
 
 /// Ends with NUL and wants answers that do: the form that clamd(8) recommends.
@@ -34,16 +39,21 @@ const MOST_SCANS: usize = 30;
 /// What clamd says where it did not look at everything, with `AlertExceedsMax yes`.
 const LIMITS_EXCEEDED: &str = "Heuristics.Limits.Exceeded";
 
+/// How long clamd is believed to tell of its limits. It reads clamd.conf only when it starts, which takes as long.
+const TRUSTED_FOR: Duration = Duration::from_secs(10);
+
 /// A clamd of this machine.
 pub struct Clamd {
     endpoint: Endpoint,
     patience: Duration,
     turns: Semaphore,
+    /// When it last told of its limits; held while it is asked, so that one asks for all.
+    told: Mutex<Option<Instant>>,
 }
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub enum Fault {
     #[error("no connection to clamd at {0}; does it run, and may pec-milter reach its socket?")]
     Connect(Endpoint, #[source] io::Error),
     #[error("clamd at {0} closed the connection before it answered")]
@@ -54,6 +64,11 @@ enum Fault {
     TooLarge { endpoint: Endpoint, octets: usize },
     #[error("clamd at {endpoint} did not look at everything: {name}; raise its limits in clamd.conf")]
     NotWhole { endpoint: Endpoint, name: String },
+    #[error(
+        "what exceeds the limits of clamd at {0} would pass unseen: set AlertExceedsMax yes and ScanArchive yes in clamd.conf, \
+         MaxRecursion below {levels}, and restart clamd", levels = canary::LEVELS
+    )]
+    Silent(Endpoint),
     #[error("clamd at {endpoint} answered: {answer}")]
     Refused { endpoint: Endpoint, answer: String },
 }
@@ -61,28 +76,70 @@ enum Fault {
 impl Clamd {
     /// `patience` is for one message from its turn to its verdict.
     pub fn new(endpoint: Endpoint, patience: Duration) -> Self {
-        Clamd { endpoint, patience, turns: Semaphore::new(MOST_SCANS) }
+        Clamd { endpoint, patience, turns: Semaphore::new(MOST_SCANS), told: Mutex::default() }
+    }
+
+    /// Asks now whether it tells where it did not look at everything; while it does not, no message is clean.
+    pub async fn check(&self) -> Result<(), Fault> {
+        self.in_time(async { self.see_it_tell(&mut *self.told.lock().await).await }).await
+    }
+
+    /// A verdict that can be relied on.
+    async fn inspect(&self, message: &Pieces) -> Result<Verdict, Fault> {
+        self.in_time(async {
+            match self.ask(message).await {
+                Ok(Verdict::Clean) => {
+                    let mut told = self.told.lock().await;
+                    if told.is_none_or(|at| at.elapsed() > TRUSTED_FOR) {
+                        self.see_it_tell(&mut told).await?;
+                    }
+                    Ok(Verdict::Clean)
+                }
+                // Perhaps it is being started with another configuration.
+                Err(fault @ (Fault::Connect(..) | Fault::Lost(..))) => {
+                    *self.told.lock().await = None;
+                    Err(fault)
+                }
+                other => other,
+            }
+        })
+        .await
+    }
+
+    async fn see_it_tell(&self, told: &mut Option<Instant>) -> Result<(), Fault> {
+        *told = None;
+        let mut archive = Pieces::default();
+        archive.push(canary::archive(SystemInstruments.chance()));
+        match self.ask(&archive).await {
+            Err(Fault::NotWhole { .. }) => {
+                *told = Some(Instant::now());
+                Ok(())
+            }
+            Ok(_) => Err(Fault::Silent(self.endpoint.clone())),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        timeout(self.patience, work).await.map_err(|_| self.slow())?
     }
 
     async fn ask(&self, message: &Pieces) -> Result<Verdict, Fault> {
-        let asking = async {
-            // The semaphore is never closed; a permit is held for as long as the connection.
-            let _turn = self.turns.acquire().await;
-            let connect = |error| Fault::Connect(self.endpoint.clone(), error);
-            match &self.endpoint {
-                Endpoint::Unix(path) => {
-                    let (reader, writer) = UnixStream::connect(path).await.map_err(connect)?.into_split();
-                    self.exchange(reader, writer, message).await
-                }
-                Endpoint::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await.map_err(connect)?;
-                    stream.set_nodelay(true).map_err(connect)?;
-                    let (reader, writer) = stream.into_split();
-                    self.exchange(reader, writer, message).await
-                }
+        // The semaphore is never closed; a permit is held for as long as the connection.
+        let _turn = self.turns.acquire().await;
+        let connect = |error| Fault::Connect(self.endpoint.clone(), error);
+        match &self.endpoint {
+            Endpoint::Unix(path) => {
+                let (reader, writer) = UnixStream::connect(path).await.map_err(connect)?.into_split();
+                self.exchange(reader, writer, message).await
             }
-        };
-        timeout(self.patience, asking).await.map_err(|_| self.slow())?
+            Endpoint::Tcp(address) => {
+                let stream = TcpStream::connect(address).await.map_err(connect)?;
+                stream.set_nodelay(true).map_err(connect)?;
+                let (reader, writer) = stream.into_split();
+                self.exchange(reader, writer, message).await
+            }
+        }
     }
 
     fn slow(&self) -> Fault {
@@ -135,9 +192,9 @@ impl Clamd {
     }
 }
 
-impl Scanner for Clamd {
+impl Scanner for Arc<Clamd> {
     fn scan<'a>(&'a self, message: &'a Pieces) -> Pending<'a, Result<Verdict, ScanFault>> {
-        Box::pin(async move { self.ask(message).await.map_err(|fault| ScanFault(Box::new(fault))) })
+        Box::pin(async move { self.inspect(message).await.map_err(|fault| ScanFault(Box::new(fault))) })
     }
 }
 
@@ -254,10 +311,58 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ctl");
         let clamd = |patience| Clamd::new(Endpoint::Unix(path.clone()), patience);
-        let away = clamd(PATIENCE).ask(&message(&[1])).await.unwrap_err();
+        let away = clamd(PATIENCE).inspect(&message(&[1])).await.unwrap_err();
         assert!(away.to_string().contains("does it run"), "{away}");
         let _silent = UnixListener::bind(&path).unwrap();
-        let silent = clamd(Duration::from_millis(50)).ask(&message(&[1])).await.unwrap_err();
+        let silent = clamd(Duration::from_millis(50)).inspect(&message(&[1])).await.unwrap_err();
         assert!(silent.to_string().contains("no verdict within"), "{silent}");
+    }
+    /// A clamd that gives these answers, one a connection.
+    fn answering(path: &std::path::Path, answers: &'static [&'static str]) -> tokio::task::JoinHandle<()> {
+        let listener = UnixListener::bind(path).unwrap();
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut read = Vec::new();
+                while !read.ends_with(&[0; 4]) {
+                    socket.read_buf(&mut read).await.unwrap();
+                }
+                socket.write_all(format!("{answer}\0").as_bytes()).await.unwrap();
+            }
+        })
+    }
+
+    const CLEAN: &str = "stream: OK";
+    const BEYOND: &str = "stream: Heuristics.Limits.Exceeded.MaxRecursion FOUND";
+    const FOUND: &str = "stream: Eicar FOUND";
+
+    #[tokio::test]
+    async fn clean_counts_only_of_a_clamd_that_tells_of_its_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ctl");
+        let clamd = Clamd::new(Endpoint::Unix(path.clone()), PATIENCE);
+        let scanned = async || clamd.inspect(&message(&[1])).await.map_err(|fault| fault.to_string());
+
+        let server = answering(&path, &[CLEAN, CLEAN, CLEAN, FOUND, FOUND]);
+        let silent = scanned().await.unwrap_err();
+        assert!(silent.contains("AlertExceedsMax yes"), "{silent}");
+        // The archive alone, and found to be something else than beyond the limits.
+        let infected = Ok(Verdict::Infected(VirusName::new("Eicar")));
+        assert!(scanned().await.is_err());
+        assert_eq!(scanned().await, infected, "what is found counts of any clamd");
+        server.await.unwrap();
+
+        std::fs::remove_file(&path).unwrap();
+        let server = answering(&path, &[CLEAN, BEYOND, CLEAN]);
+        assert_eq!(scanned().await, Ok(Verdict::Clean));
+        assert_eq!(scanned().await, Ok(Verdict::Clean), "not asked again so soon");
+        server.await.unwrap();
+
+        // It was away, so it may have another configuration.
+        assert!(scanned().await.is_err());
+        std::fs::remove_file(&path).unwrap();
+        let server = answering(&path, &[CLEAN, CLEAN]);
+        assert!(scanned().await.unwrap_err().contains("AlertExceedsMax"));
+        server.await.unwrap();
     }
 }

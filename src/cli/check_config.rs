@@ -2,10 +2,12 @@
 
 use std::io::{Write, stderr, stdout};
 use std::path::Path;
+use std::time::Duration;
 
 use super::Failure;
-use super::load::load;
+use super::load::{load, told};
 use super::run::group_of;
+use super::servers;
 use crate::adapters::instruments::SystemInstruments;
 use crate::config::Config;
 use crate::operations::ports::Instruments;
@@ -37,6 +39,9 @@ pub fn check_config(path: &Path) -> Result<bool, Failure> {
             for warning in &loaded.warnings {
                 report(&format!("warning: {warning}"))?;
             }
+            if let Some(warning) = scanner_warning(&config)? {
+                report(&format!("warning: {warning}"))?;
+            }
             let (providers, domains) = (loaded.current.directory.providers(), loaded.current.directory.domains());
             report(&format!("configuration is good; {providers} providers with {domains} domains are known"))?;
             Ok(true)
@@ -46,4 +51,15 @@ pub fn check_config(path: &Path) -> Result<bool, Failure> {
             Ok(false)
         }
     }
+}
+
+/// Enough for a scanner that answers at all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What keeps the scanner from being relied on. No reason against a start: it may be mended while mail waits.
+fn scanner_warning(config: &Config) -> Result<Option<String>, Failure> {
+    let Some(clamd) = servers::clamd(config, PATIENCE) else { return Ok(None) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let fault = runtime.block_on(clamd.check()).err();
+    Ok(fault.map(|fault| told(&config.location("virus.clamd"), &fault)))
 }

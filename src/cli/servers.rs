@@ -1,7 +1,10 @@
 //! The servers that notifications go to, as the configuration names them.
 
+use std::time::Duration;
+
+use crate::adapters::clamd::Clamd;
 use crate::adapters::relay::{self, DovecotLmtp, PostfixInjection};
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, LocalEndpoint};
 
 /// The mailbox server.
 pub fn mailboxes(config: &Config) -> DovecotLmtp {
@@ -15,6 +18,15 @@ pub fn mailboxes(config: &Config) -> DovecotLmtp {
 /// Postfix's service for what is finished.
 pub fn injection(config: &Config) -> PostfixInjection {
     PostfixInjection::new(relay::Endpoint::Tcp(config.postfix.inject.socket_addr()), &hostname(config))
+}
+
+/// The virus scanner, if there is one; `patience` is for one message.
+pub fn clamd(config: &Config, patience: Duration) -> Option<Clamd> {
+    let endpoint = match config.virus.clamd.as_ref()? {
+        LocalEndpoint::Unix(socket) => relay::Endpoint::Unix(socket.path().to_owned()),
+        LocalEndpoint::Tcp(address) => relay::Endpoint::Tcp(address.socket_addr()),
+    };
+    Some(Clamd::new(endpoint, patience))
 }
 
 /// What this host calls itself there.

@@ -36,6 +36,8 @@ pub enum Defect {
     Nul,
     /// A header field too large to be handed over whole.
     LongHeader,
+    /// All header fields together.
+    LargeHeader,
     /// A line of the header section that is no field.
     MalformedHeader,
     /// A field that RFC 5322 §3.6 allows once.
@@ -68,6 +70,7 @@ impl Defect {
             Self::BareLineEnd => "il messaggio contiene fini riga non conformi (CR o LF isolati)".into(),
             Self::Nul => "il messaggio contiene caratteri nulli".into(),
             Self::LongHeader => "un campo dell'intestazione del messaggio supera la dimensione consentita".into(),
+            Self::LargeHeader => "l'intestazione del messaggio supera la dimensione consentita".into(),
             Self::MalformedHeader => "l'intestazione del messaggio contiene righe non conformi".into(),
             Self::RepeatedField(name) => format!("il campo {name} compare diverse volte"),
             Self::BrokenMime => "la struttura MIME del messaggio non e' conforme".into(),

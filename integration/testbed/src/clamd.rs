@@ -52,9 +52,11 @@ impl Clamd {
     }
 
     fn write(&self, extra: &str) -> Result<()> {
+        // Of a setting that stands twice clamd takes the first.
+        let alert = if extra.contains("AlertExceedsMax") { "" } else { "AlertExceedsMax yes\n" };
         let lines = format!(
             "Foreground yes\nLocalSocket {}\nLocalSocketMode 666\nFixStaleSocket yes\nDatabaseDirectory {}\nLogFile {}\n\
-             AlertExceedsMax yes\nSelfCheck 0\nMaxThreads 4\n{extra}",
+             {alert}SelfCheck 0\nMaxThreads 4\n{extra}",
             self.socket.display(),
             self.folder.join("clamd-database").display(),
             self.folder.join("clamd.log").display(),

@@ -200,11 +200,15 @@ impl Host {
         self.postfix.queue()
     }
 
+    pub fn is_queue_empty(&self) -> Result<bool> {
+        Ok(self.queue()?.trim_end() == "Mail queue is empty")
+    }
+
     /// Waits until nothing is left to be delivered.
     pub fn wait_for_empty_queue(&self) -> Result<()> {
         wait_until(&format!("an empty queue at {}", self.site.domain), PATIENCE, || {
-            let queue = self.queue()?;
-            if queue.trim_end() != "Mail queue is empty" {
+            if !self.is_queue_empty()? {
+                let queue = self.queue()?;
                 // What was deferred for a moment is not waited for until Postfix's own next attempt.
                 self.flush_queue()?;
                 bail!("{}", queue.trim_end());

@@ -36,9 +36,8 @@ impl Answer {
             Untransferable::TooLarge(limit) => {
                 Self::new("552", "5.3.4", vec![format!("il messaggio supera il limite di {limit} byte")])
             }
-            Untransferable::CutHeader | Untransferable::LargeHeader => {
-                Self::new("550", "5.6.0", vec![Defect::LongHeader.phrase()])
-            }
+            Untransferable::CutHeader => Self::new("550", "5.6.0", vec![Defect::LongHeader.phrase()]),
+            Untransferable::LargeHeader => Self::new("550", "5.6.0", vec![Defect::LargeHeader.phrase()]),
         }
     }
 

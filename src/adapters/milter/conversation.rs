@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 
-use crate::access_point::LONGEST_HEADER_FIELD;
+use crate::access_point::{LARGEST_HEADER, LONGEST_HEADER_FIELD};
 use crate::model::{Address, User};
 
-/// No mail has so many header fields; each costs Postfix a search through all others when it is replaced.
-const MOST_FIELDS: usize = 2000;
-/// All header fields together.
-const LARGEST_HEADER: usize = 1024 * 1024;
+/// No mail has so many header fields; each costs Postfix a search through all others when it is replaced, so a message with
+/// more cannot be replaced by a notice either.
+pub(super) const MOST_FIELDS: usize = 2000;
+/// What the names of fields may add to a header that is too large.
+const ROOM_FOR_NAMES: usize = LARGEST_HEADER;
 
 /// What is known of the message in transfer.
 #[derive(Debug, Default)]
@@ -40,7 +41,7 @@ pub enum Untransferable {
     TooLarge(usize),
     /// A header field that Postfix cut: the message would not pass as it is.
     CutHeader,
-    /// More header than a message has.
+    /// More header than a message has, in octets or in fields.
     LargeHeader,
 }
 
@@ -57,8 +58,14 @@ impl Conversation {
             self.defect = Some(Untransferable::CutHeader);
         }
         self.fields += 1;
-        if self.fields > MOST_FIELDS || self.message.len() + value.len() > LARGEST_HEADER {
+        let is_submission = self.submitter.is_some();
+        let largest = if is_submission { LARGEST_HEADER + ROOM_FOR_NAMES } else { LARGEST_HEADER };
+        // The formal checks find it too large; the notice in its place needs the names, to delete the fields.
+        let value = if is_submission && self.message.len() > LARGEST_HEADER { &b""[..] } else { value };
+        if self.fields > MOST_FIELDS || self.message.len() + name.len() + value.len() > largest {
             self.defect = Some(Untransferable::LargeHeader);
+        }
+        if self.defect == Some(Untransferable::LargeHeader) {
             self.message = Vec::new();
             return;
         }
@@ -119,6 +126,7 @@ pub fn path(argument: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::header::Header;
 
     #[test]
     fn a_message_is_put_together_as_it_came() {
@@ -165,6 +173,25 @@ mod tests {
         let mut large = Conversation::default();
         (0..40).for_each(|_| large.header(b"a", &[b'x'; 30_000]));
         assert_eq!(large.take_message(), Err(Untransferable::LargeHeader));
+    }
+
+    #[test]
+    fn a_submission_with_a_large_header_keeps_the_names_of_its_fields() {
+        let submitter = Submitter { user: User::Login("a".into()), address: "a@b.example".parse().unwrap() };
+        let submission = || Conversation::new("a@b.example".into(), Some(submitter.clone()));
+        let mut large = submission();
+        (0..400).for_each(|_| large.header(b"Name", &[b'x'; 50_000]));
+        let message = large.take_message().unwrap();
+        assert!((LARGEST_HEADER..LARGEST_HEADER + 60_000).contains(&message.len()), "{}", message.len());
+        assert_eq!(Header::read(&message).all("Name").count(), 400);
+
+        let mut named = submission();
+        (0..100).for_each(|_| named.header(&[b'n'; 50_000], b"x"));
+        assert_eq!(named.take_message(), Err(Untransferable::LargeHeader));
+        assert_eq!(named.head(), b"\r\n");
+        let mut many = submission();
+        (0..=MOST_FIELDS).for_each(|_| many.header(b"a", b""));
+        assert_eq!(many.take_message(), Err(Untransferable::LargeHeader));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod background;
 mod certificates;
 mod directory;
 mod reload;
+mod scanner;
 mod services;
 
 use std::path::Path;

@@ -11,13 +11,13 @@ use tracing::{debug, info};
 use super::background;
 use super::directory;
 use super::reload::until_terminated;
+use super::scanner;
 use super::{group_of, report};
 use crate::adapters::clamd::Clamd;
 use crate::adapters::hop_server::HopServer;
 use crate::adapters::instruments::SystemInstruments;
 use crate::adapters::milter::{self, Milter, Role};
 use crate::adapters::originals::{Originals, OriginalsKey};
-use crate::adapters::relay;
 use crate::adapters::seal_store::SealFolder;
 use crate::adapters::socketmap::{self, Answer};
 use crate::adapters::sqlite::{SqliteLog, StoreError};
@@ -26,7 +26,7 @@ use crate::adapters::{lmtp, prometheus, socket};
 use crate::cli::Failure;
 use crate::cli::load::{self, Loaded, Unusable, told};
 use crate::cli::servers;
-use crate::config::{Config, LocalEndpoint};
+use crate::config::Config;
 use crate::legal_log::Link;
 use crate::operations::current::Handle;
 use crate::operations::deliver::{Hop, WaitingReports};
@@ -65,7 +65,8 @@ pub(super) async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result
     let current = Handle::new(loaded.current);
     refuse_new_log(&config).await?;
     let log = Arc::new(SqliteLog::open(&config.log.database)?);
-    let viruses = virus_guard(&config)?;
+    let clamd = servers::clamd(&config, Duration::from_secs(config.virus.timeout_seconds)).map(Arc::new);
+    let viruses = virus_guard(&config, clamd.clone())?;
     let sealing = load::sealing(&config, &current, &log).map_err(|problem| Unusable(vec![problem]))?;
     let access = socket::listen(config.listen.access.path(), group).await?;
     let incoming = socket::listen(config.listen.incoming.path(), group).await?;
@@ -116,6 +117,9 @@ pub(super) async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result
     let tls_policy = tokio::spawn(socketmap::serve(tls_policy, tls_policies(current.clone()), stopped()));
     let (configs, config_of_now) = watch::channel(Arc::new(config));
     let background = background::start(&config_of_now, &current, &log, &stopping)?;
+    if let Some(clamd) = clamd {
+        tokio::spawn(scanner::watch(clamd, config_of_now.clone()));
+    }
     directory::start(config_of_now, &current);
     let watching = stopping.clone();
     let timeouts = tokio::spawn(async move { timeouts.run(watching).await });
@@ -169,13 +173,9 @@ fn originals(config: &Config, key: Option<OriginalsKey>) -> Result<Option<Arc<dy
 }
 
 /// Scanner and store; the store is made before anything could have to be put there.
-fn virus_guard(config: &Config) -> Result<VirusGuard, Failure> {
-    let endpoint = match &config.virus.clamd {
-        None => return Ok(VirusGuard::off()),
-        Some(LocalEndpoint::Unix(socket)) => relay::Endpoint::Unix(socket.path().to_owned()),
-        Some(LocalEndpoint::Tcp(address)) => relay::Endpoint::Tcp(address.socket_addr()),
-    };
+fn virus_guard(config: &Config, clamd: Option<Arc<Clamd>>) -> Result<VirusGuard, Failure> {
+    let Some(clamd) = clamd else { return Ok(VirusGuard::off()) };
     let store =
         VirusStorage::open(&config.virus.store).map_err(|error| told(&config.location("virus.store"), &error))?;
-    Ok(VirusGuard::new(Clamd::new(endpoint, Duration::from_secs(config.virus.timeout_seconds)), store))
+    Ok(VirusGuard::new(clamd, store))
 }

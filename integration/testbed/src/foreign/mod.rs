@@ -61,7 +61,15 @@ pub enum Kind<'a> {
     },
     Delivery(&'a str),
     NonDelivery(&'a str),
+    VirusDetection {
+        about: &'a str,
+        /// The service mailbox of the sender's provider.
+        to: &'a str,
+    },
 }
+
+/// What a foreign provider's scanner calls what it finds.
+pub const VIRUS: &str = "Foreign.Test.Virus";
 
 impl ForeignProvider {
     /// Gives the ordinary mail host a provider's certificate. The directory does not name it yet.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use super::{Draft, Facts, ForeignProvider, Kind, Layout, Signature};
+use super::{Draft, Facts, ForeignProvider, Kind, Layout, Signature, VIRUS};
 
 /// What the kinds differ in.
 struct Model {
@@ -53,6 +53,9 @@ pub fn draft(provider: &ForeignProvider, kind: Kind, facts: &Facts) -> Result<Dr
     if is_envelope {
         fields.push(("Reply-To", facts.sender.clone()));
         fields.push(("X-TipoRicevuta", "completa".to_owned()));
+    }
+    if matches!(kind, Kind::VirusDetection { .. }) {
+        fields.push(("X-Mittente", facts.sender.clone()));
     }
     let forward_paths = match kind {
         Kind::Envelope => facts.recipients.iter().map(|(address, _)| address.clone()).collect(),
@@ -162,6 +165,17 @@ fn model(provider: &ForeignProvider, kind: Kind, facts: &Facts) -> Model {
             Model {
                 error: "no-dest",
                 ..notification("errore-consegna", "AVVISO DI MANCATA CONSEGNA", title, lines, data, to_sender)
+            }
+        }
+        Kind::VirusDetection { about, to } => {
+            let mut lines = of_sender("nel messaggio");
+            lines.push(format!("e destinato all'utente \"{about}\""));
+            lines.push(format!("è stato rilevato un problema di sicurezza {VIRUS}."));
+            let data = format!("<consegna>{}</consegna><errore-esteso>{VIRUS}</errore-esteso>", escaped(about));
+            let title = "Avviso di rilevazione virus";
+            Model {
+                error: "virus",
+                ..notification("rilevazione-virus", "PROBLEMA DI SICUREZZA", title, lines, data, to.to_owned())
             }
         }
     }
