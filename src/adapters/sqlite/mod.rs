@@ -56,8 +56,8 @@ impl SqliteLog {
     pub fn open(path: &Path) -> Result<SqliteLog, StoreError> {
         let mut connection = file::open_to_write(path, file::MIGRATIONS)?;
         reader::check_tail(&connection, path)?;
-        watch::renew(&mut connection, path)?;
-        search::renew(&mut connection, path)?;
+        let is_renewed = watch::renew(&mut connection, path)?;
+        search::renew(&mut connection, path, is_renewed)?;
         Ok(SqliteLog { reader: LogReader::open(path)?, writer: Writer::start(connection, path)? })
     }
 

@@ -26,8 +26,8 @@ impl Restoration {
         file::refuse_missing(path)?;
         let mut connection = file::open_to_write(path, file::MIGRATIONS)?;
         reader::check_tail(&connection, path)?;
-        watch::renew(&mut connection, path)?;
-        search::renew(&mut connection, path)?;
+        let is_renewed = watch::renew(&mut connection, path)?;
+        search::renew(&mut connection, path, is_renewed)?;
         Ok(Restoration { connection, path: path.to_owned() })
     }
 }

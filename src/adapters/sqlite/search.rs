@@ -67,13 +67,13 @@ pub(super) fn follow(connection: &Connection, path: &Path, sequence: i64, entry:
     Ok(())
 }
 
-/// Makes the rows anew if they are of another form than this program's.
-pub(super) fn renew(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// Makes the rows anew if they are of another form than this program's, or if the watch was made anew.
+pub(super) fn renew(connection: &mut Connection, path: &Path, is_watch_new: bool) -> Result<(), StoreError> {
     let form: Option<i64> = connection
         .query_row("SELECT form FROM projection WHERE name = 'search'", [], |row| row.get(0))
         .optional()
         .named(path, "read the form of the search tables in")?;
-    if form == Some(FORM) { Ok(()) } else { rebuild(connection, path).map(drop) }
+    if form == Some(FORM) && !is_watch_new { Ok(()) } else { rebuild(connection, path).map(drop) }
 }
 
 /// Makes the rows anew from the events and the watch, in one transaction; returns how many events there are.
