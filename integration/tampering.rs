@@ -239,6 +239,20 @@ fn trace_verify_names_what_protects_the_rows_and_is_gone() -> Result<()> {
 }
 
 #[test]
+fn trace_verify_names_what_the_search_lacks() -> Result<()> {
+    for table in ["search_by_pair", "search_by_sender", "search_by_msgid"] {
+        let evidence = Evidence::new()?;
+        evidence.raw(&format!("DELETE FROM {table} WHERE sequence = 2"))?;
+        evidence.found(&format!("database: {table} is made from the rows and not as they tell"))?;
+        let said = evidence.run(&["log", "rebuild"])?;
+        ensure!(said.code == 0, "{said}");
+        let said = evidence.verify(&[])?;
+        ensure!(said.code == 0, "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn trace_verify_names_what_is_missing_or_not_whole() -> Result<()> {
     for (ending, expected) in [
         ("seal", "seal: the seal is missing"),
