@@ -14,7 +14,6 @@ use crate::adapters::sqlite::error::{Named, StoreError};
 use crate::adapters::sqlite::reader::LogReader;
 use crate::adapters::sqlite::row::{self, StoredRow};
 use crate::adapters::sqlite::search;
-use crate::adapters::sqlite::written::written;
 use crate::legal_log::details::concerned;
 use crate::legal_log::{Entry, EventKind, Link, Outcome, Place, Query, Recorded};
 use crate::model::TemporalReference;
@@ -77,37 +76,6 @@ impl LogReader {
                 None => places(connection, &query, after, most).named(path, CALL)?,
             };
             page(connection, path, &query, places, limit)
-        })
-        .await
-    }
-
-    /// All rows of each transaction that has an entry of a period from or about a mailbox, and the rows about it that
-    /// belong to no transaction; in order of their first entries. An error where one of them is not as it was written.
-    pub async fn concerning(
-        &self,
-        mailbox: &str,
-        period: Range<TemporalReference>,
-    ) -> Result<Vec<Vec<(Link, Entry)>>, StoreError> {
-        let mailbox = Some(mailbox.to_owned());
-        self.read(move |connection, path| {
-            let (mut ids, mut found) = (BTreeSet::new(), BTreeMap::new());
-            let all = Query::of(period);
-            for query in [Query { sender: mailbox.clone(), ..all.clone() }, Query { recipient: mailbox, ..all }] {
-                let places = places(connection, &query, None, usize::MAX).named(path, CALL)?;
-                for (at, sequence) in places {
-                    let Some(row) = written(connection, path, OF_SEQUENCE, [sequence])?.pop() else { continue };
-                    match &row.entry.pec_msgid {
-                        None => drop(found.insert((at, sequence), vec![(row.link, row.entry)])),
-                        Some(id) if ids.insert(id.to_string()) => {
-                            let rows = written(connection, path, OF_TRANSACTION, [id.as_str()])?;
-                            let rows = rows.into_iter().map(|StoredRow { link, entry }| (link, entry));
-                            found.insert((at, sequence), rows.collect());
-                        }
-                        Some(_) => {}
-                    }
-                }
-            }
-            Ok(found.into_values().collect())
         })
         .await
     }
