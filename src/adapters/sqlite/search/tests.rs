@@ -340,6 +340,43 @@ async fn a_message_id_that_everybody_repeats_makes_no_event_dearer() {
     assert!(!log.reader().of_msgid("pec.7@alfa.example").await.unwrap().is_more);
     let all = Query { msgid: Some("1@client.example".into()), ..Query::of(instant(0)..instant(9999)) };
     assert!(found(&log, &all, 999).await.into_iter().eq(1..=3000), "page by page all of them");
+    assert!(found(&log, &all, 7).await.into_iter().eq(1..=3000), "page by page all of them");
+    let late = Query { period: instant(2950)..instant(9999), ..all.clone() };
+    assert!(found(&log, &late, 7).await.into_iter().eq(2951..=3000), "page by page all of them");
+
+    // Nothing is read that does not stand in the page, or in the hundred that it is taken from.
+    log.close().await.unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch("DROP TRIGGER event_refuses_update; UPDATE event SET kind = 'x' WHERE sequence > 300")
+        .unwrap();
+    let reader = SqliteLog::open_read_only(&path).unwrap();
+    let page = reader.search(all.clone(), None, 150).await.unwrap();
+    assert_eq!((page.found.len(), page.next.map(|next| next.sequence)), (150, Some(150)));
+    let page = reader.search(all.clone(), page.next, 100).await.unwrap();
+    assert_eq!((page.found.len(), page.next.map(|next| next.sequence)), (100, Some(250)));
+    assert!(reader.search(all, page.next, 100).await.is_err(), "row 301 cannot be read");
+}
+
+/// Hundreds whose instants are the later, the earlier they were recorded.
+#[tokio::test]
+async fn a_repeated_message_id_is_found_hundred_by_hundred_in_order_of_recording() {
+    let (_folder, path) = folder();
+    let of = |n: i64, kind| Entry {
+        pec_msgid: format!("pec.{n}@alfa.example").parse().ok(),
+        client_msgid: "<1@client.example>".parse().ok(),
+        ..Entry::new(kind, instant(1000 - n))
+    };
+    let ends = (0..250).map(|n| of(n, EventKind::NonDelivery));
+    let entries: Vec<Entry> = (0..250).map(|n| of(n, EventKind::Arrival)).chain(ends).collect();
+    let (log, _) = log_of(&path, entries).await;
+    let query = Query { msgid: Some("1@client.example".into()), ..Query::of(instant(0)..instant(9999)) };
+    let both = |n: i64| [n, n + 250];
+    let expected: Vec<i64> =
+        [1..=100, 101..=200, 201..=250].into_iter().flat_map(|all| all.rev().flat_map(both)).collect();
+    for limit in [7, 100, 200, 999] {
+        assert_eq!(found(&log, &query, limit).await, expected, "{limit}");
+    }
 }
 
 fn purge(first: i64, last: i64) -> Entry {
