@@ -57,6 +57,7 @@ pub fn findings(id: &PecMsgid, entries: &[Recorded], standards: &Standards) -> V
     audit.one_outcome_per_recipient();
     audit.viruses_in_pairs();
     audit.notices_only_while_owed();
+    audit.others_tell_once();
     audit.found.sort_by_key(|finding| finding.sequence);
     audit.found
 }
@@ -282,6 +283,30 @@ impl<'a> Audit<'a> {
         for (one, address, is_delivered) in told {
             if *first.entry(address.key()).or_insert(is_delivered) != is_delivered {
                 self.found(one, Breach::Contradiction(address));
+            }
+        }
+    }
+
+    /// Another provider names a recipient in one take-charge and tells his outcome in one receipt. The same notification may
+    /// come any number of times.
+    fn others_tell_once(&mut self) {
+        let mut told: BTreeMap<(Option<&str>, &str, String), BTreeSet<&str>> = BTreeMap::new();
+        for one in self.entries {
+            let (Some(heard), Some(id)) = (ReceivedNotification::of(&one.entry), &one.entry.notification) else {
+                continue;
+            };
+            let (kind, about, breach): (_, _, fn(Address) -> Breach) = match heard.kind() {
+                Some(kind @ Kind::ServerServerAcceptance) => (kind, heard.taken(), Breach::ToldTakenTwice),
+                Some(kind @ (Kind::Delivery | Kind::NonDelivery)) => {
+                    (kind, recipient(&one.entry).into_iter().collect(), Breach::ToldTwice)
+                }
+                _ => continue,
+            };
+            for address in about {
+                let ids = told.entry((one.entry.provider.as_deref(), kind.token(), address.key())).or_default();
+                if ids.insert(id.as_str()) && ids.len() > 1 {
+                    self.found(one, breach(address));
+                }
             }
         }
     }

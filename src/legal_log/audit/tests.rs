@@ -300,6 +300,31 @@ fn what_other_providers_say_against_the_log_is_theirs() {
     );
 }
 
+/// How often another provider says it, by the Message-IDs of what says it.
+#[test]
+fn another_provider_tells_of_each_recipient_once() {
+    let with = |log: Log, kind, recipient, taken: &[&str], id: &str| {
+        log.heard(kind, recipient, taken).last(|entry| entry.notification = Some(id.parse().unwrap()))
+    };
+    let taken = |log: Log, id: &str, taken: &[&str]| with(log, Kind::ServerServerAcceptance, "", taken, id);
+    let (one, other) = ("<1@beta.example>", "<2@beta.example>");
+    assert_eq!(taken(taken(sent(), one, &[BRUNO]), one, &[BRUNO]).found(), [] as [&str; 0], "it came twice");
+    assert_eq!(
+        taken(taken(taken(sent(), one, &[BRUNO]), other, &[BRUNO]), other, &[BRUNO]).found(),
+        ["6 another take-charge names bruno@beta.example once more [Beta]"]
+    );
+    // A transaction may come in several parts, and each in its own take-charge.
+    assert_eq!(taken(taken(sent(), one, &[BRUNO]), other, &[CARLA]).found(), [] as [&str; 0]);
+    let gamma = |entry: &mut Entry| entry.provider = Some("Gamma".into());
+    assert_eq!(taken(taken(sent(), one, &[BRUNO]), other, &[BRUNO]).last(gamma).found(), [] as [&str; 0]);
+    for kind in [Kind::Delivery, Kind::NonDelivery] {
+        let told = |log: Log, id: &str| with(log, kind, BRUNO, &[], id);
+        assert_eq!(told(told(sent(), one), one).found(), [] as [&str; 0], "it came twice");
+        let expected = ["6 the outcome of bruno@beta.example is told by another notification once more [Beta]"];
+        assert_eq!(told(told(sent(), one), other).found(), expected);
+    }
+}
+
 #[test]
 fn what_may_stand_in_rows_that_are_gone_is_not_missing() {
     use EventKind::*;
