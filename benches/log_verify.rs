@@ -147,7 +147,19 @@ async fn grow() -> Answer<()> {
         }
     }
     rows += log.record(batch).await?.len();
+    let (mut exports, mut last) = (0, 0);
+    loop {
+        let step = log.reader().rows_after(last).await?;
+        let Some((link, _)) = step.last() else { break };
+        last = link.sequence;
+        exports += step.iter().map(|(link, entry)| exported(link, entry).len()).sum::<usize>();
+    }
     log.close().await?;
+    println!(
+        "growth of the exported rows: {} octets per event, {:.2} kB per transaction",
+        exports / rows,
+        exports as f64 / 1e3 / TRANSACTIONS as f64
+    );
     let octets = fs::metadata(&path)?.len();
     println!(
         "growth: {} octets per event; {:.1} events and {:.2} kB per transaction, {:.1} GB per million transactions",

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pec_milter::adapters::sqlite::SqliteLog;
 use pec_milter::legal_log::EventKind;
 use pec_testbed::{Host, PATIENCE, Testbed, wait_until};
@@ -71,6 +71,55 @@ fn stamped(testbed: &Testbed, name: &str) -> Result<Letter> {
     letter.conclude(testbed)?.check()?;
     testbed.host("alfa")?.command(&["log", "seal"])?;
     Ok(letter)
+}
+
+/// The end of a transaction is lost with the rows behind the last seal. The receipt that the sender has ends the watch.
+#[test]
+fn trace_restore_tells_who_is_waited_for_though_his_receipt_came() {
+    two_providers().test(|testbed| {
+        let (alfa, beta) = (testbed.host("alfa")?, testbed.host("beta")?);
+        let daemon = alfa.daemon()?;
+        let copy = testbed.folder().join("copy.sqlite");
+        let letter = Letter::new("in-corso");
+        beta.stop_dovecot()?;
+        letter.send(testbed)?;
+        wait_until("the take-charge of beta and the delivery at alfa", PATIENCE, || {
+            let kinds = kinds(alfa, &letter)?;
+            let all = ["received presa-in-carico", "delivery"].iter().all(|kind| kinds.contains(&(*kind).to_owned()));
+            if all { Ok(()) } else { bail!("{kinds:?}") }
+        })?;
+        alfa.command(&["log", "backup", "--to", &copy.display().to_string()])?;
+        seal(alfa)?;
+        beta.start_dovecot()?;
+        beta.flush_queue()?;
+        letter.conclude(testbed)?.check()?;
+        let receipt = testbed.received()?.into_iter().find(|message| {
+            message.mailbox == SENDER
+                && message.is("avvenuta-consegna")
+                && message.field("X-Riferimento-Message-ID").is_some()
+                && String::from_utf8_lossy(&message.bytes).contains("posta-certificata@beta.example")
+        });
+        let receipt = receipt.context("anna has no receipt of beta")?;
+        daemon.stop()?;
+        put_back(alfa, &copy)?;
+
+        let told = alfa.command(&["log", "restore"])?;
+        ensure!(
+            told.contains("1 recipients are waited for") && told.contains(" bruno@beta.example, accepted "),
+            "{told}"
+        );
+        daemon.start()?;
+        let dialogue = alfa.inject_as_peer("posta-certificata@beta.example", &[SENDER], &receipt.bytes)?;
+        ensure!(dialogue.accepted(), "{dialogue}");
+        wait_until("the receipt in the log", PATIENCE, || {
+            let kinds = kinds(alfa, &letter)?;
+            ensure!(kinds.contains(&"received avvenuta-consegna".to_owned()), "{kinds:?}");
+            Ok(())
+        })?;
+        let told = alfa.command(&["log", "rebuild"])?;
+        ensure!(told.starts_with("0 recipients are watched"), "{told}");
+        Ok(())
+    });
 }
 
 #[test]

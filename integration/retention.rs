@@ -265,6 +265,49 @@ fn trace_retention_of_originals_and_infected_messages_ends_with_the_rows_of_thei
     });
 }
 
+/// A transaction across midnight: its beginning is sealed in one range, its end in the next.
+#[test]
+fn trace_retention_of_half_a_transaction_is_no_violation_and_no_watch() {
+    two_providers().test(|testbed| {
+        let (alfa, beta, past) = (testbed.host("alfa")?, testbed.host("beta")?, last_day()?.tomorrow()?);
+        let (letter, other) = (Letter::new("mezzanotte"), Letter::new("lite"));
+        other.send(testbed)?;
+        other.conclude(testbed)?.check()?;
+        beta.stop_dovecot()?;
+        letter.send(testbed)?;
+        wait_until("beta's take-charge", PATIENCE, || {
+            let is_taken = kinds(beta, &letter)?.contains(&"take-charge".to_owned());
+            ensure!(is_taken && kinds(alfa, &letter)?.contains(&"acceptance".to_owned()), "it is not there");
+            Ok(())
+        })?;
+        [alfa, beta].into_iter().try_for_each(seal)?;
+        beta.start_dovecot()?;
+        beta.flush_queue()?;
+        letter.conclude(testbed)?.check()?;
+
+        // Its beginning goes, its end is not sealed yet.
+        assert!(purge(past, beta)?.contains("removed: rows 1 to "));
+        assert_eq!(kinds(beta, &letter)?, ["delivery"]);
+        let told = said(&on(past, beta, &["log", "audit"], &[])?);
+        ensure!(told.contains(" 0 violations"), "{told}");
+
+        // Its beginning lies in a range that is held for another transaction, its end goes.
+        seal(alfa)?;
+        let held = hold(today()?, alfa, ["--msgid", other.msgid.as_str()])?;
+        let told = purge(past, alfa)?;
+        ensure!(told.contains(&format!("held by hold {held}")) && told.contains("removed: rows "), "{told}");
+        assert_eq!(
+            kinds(alfa, &letter)?,
+            ["arrival", "acceptance", "take-charge", "delivery", "received presa-in-carico"]
+        );
+        let told = said(&on(past, alfa, &["log", "audit"], &[])?);
+        ensure!(told.contains(" 0 violations"), "{told}");
+        let told = alfa.command(&["log", "rebuild"])?;
+        ensure!(told.starts_with("0 recipients"), "{told}");
+        Ok(())
+    });
+}
+
 #[test]
 fn trace_retention_by_several_purges_around_a_hold_still_verifies() {
     two_providers().test(|testbed| {

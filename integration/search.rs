@@ -383,7 +383,7 @@ fn trace_extract_is_verified_by_the_commands_of_its_notes() {
 
         let known = [("NOME", name), ("^HASH ", &format!("^{hash} "))];
         let script = commands(&files["LEGGIMI.txt"], &known);
-        assert_eq!(script.lines().count(), 10, "{script}");
+        assert_eq!(script.lines().count(), 14, "{script}");
         let output = Command::new("sh")
             .arg("-c")
             .arg(&script)

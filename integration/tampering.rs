@@ -20,7 +20,8 @@ mod flips;
 mod page;
 mod support;
 
-use evidence::Evidence;
+use evidence::{Evidence, Said};
+use pec_milter::legal_log::EventKind;
 
 #[test]
 fn trace_verify_finds_nothing_in_what_nobody_touched() -> Result<()> {
@@ -239,6 +240,20 @@ fn trace_verify_names_what_protects_the_rows_and_is_gone() -> Result<()> {
 }
 
 #[test]
+fn trace_verify_names_what_the_search_lacks() -> Result<()> {
+    for table in ["search_by_pair", "search_by_sender", "search_by_msgid"] {
+        let evidence = Evidence::new()?;
+        evidence.raw(&format!("DELETE FROM {table} WHERE sequence = 2"))?;
+        evidence.found(&format!("database: {table} is made from the rows and not as they tell"))?;
+        let said = evidence.run(&["log", "rebuild"])?;
+        ensure!(said.code == 0, "{said}");
+        let said = evidence.verify(&[])?;
+        ensure!(said.code == 0, "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn trace_verify_names_what_is_missing_or_not_whole() -> Result<()> {
     for (ending, expected) in [
         ("seal", "seal: the seal is missing"),
@@ -304,6 +319,53 @@ fn trace_verify_tells_a_wrong_ca_file() -> Result<()> {
     ensure!(said.code == 2 && said.text.contains("holds no CA certificates"), "{said}");
     let said = evidence.run(&["log", "verify", "--exported", path(&evidence.seals())?])?;
     ensure!(said.code == 2 && said.text.contains("--ca"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn trace_reproduce_and_extract_refuse_sealed_rows_whose_hashes_were_made_anew() -> Result<()> {
+    let evidence = Evidence::new()?;
+    let (row, entry) = evidence
+        .entries()?
+        .into_iter()
+        .find(|(_, entry)| entry.kind == EventKind::Delivery)
+        .context("no delivery in the first seal")?;
+    let id = entry.pec_msgid.context("no PEC msgid")?.to_string();
+    let out = tempfile::tempdir()?;
+    let give_out = |name: &str| -> Result<(Said, Said)> {
+        let [receipts, zip] = ["receipts", "zip"].map(|what| out.path().join(format!("{name}.{what}")));
+        let day = jiff::Zoned::now().in_tz("Europe/Rome")?.date();
+        let days = [day.yesterday()?.to_string(), day.to_string()];
+        let extract = ["log", "extract", "--mailbox", "anna@alfa.example", "--from", &days[0], "--to", &days[1]];
+        Ok((
+            evidence.run(&["receipt", "reproduce", &id, "--out", path(&receipts)?])?,
+            evidence.run(&[&extract[..], &["--out", path(&zip)?]].concat())?,
+        ))
+    };
+    let (again, extract) = give_out("sound")?;
+    ensure!(again.code == 0 && again.text.contains("delivery"), "{again}");
+    ensure!(extract.code == 0 && extract.text.contains("3 messages sent"), "{extract}");
+
+    evidence.tamper(&format!("UPDATE event SET recipient = 'nessuno@beta.example' WHERE sequence = {row}"))?;
+    evidence.rechain(row)?;
+    let (again, extract) = give_out("forged")?;
+    for said in [again, extract] {
+        ensure!(said.code == 2 && said.text.contains("so nothing of this is given out"), "{said}");
+        ensure!(said.text.contains("the rows of seal 1 are not those that were sealed"), "{said}");
+    }
+
+    // Nor does a seal help that somebody made anew, or none at all.
+    let name = evidence.forge(1)?;
+    let (again, extract) = give_out("sealed")?;
+    for said in [again, extract] {
+        ensure!(said.code == 2 && said.text.contains(&format!("cannot be held against their seal {name}")), "{said}");
+        ensure!(said.text.contains("the seal is not signed by it"), "{said}");
+    }
+    fs::remove_dir_all(evidence.seals())?;
+    let (again, extract) = give_out("unsealed")?;
+    for said in [again, extract] {
+        ensure!(said.code == 2 && said.text.contains("lacks seal 1"), "{said}");
+    }
     Ok(())
 }
 

@@ -50,7 +50,7 @@ fn violations(evidence: &Evidence, with_database: bool) -> Vec<String> {
     told
 }
 
-/// Everything that the tables say: by table, and the events also by each of their indexes.
+/// Everything that the tables say: by table, and the events and what is searched also by each of their indexes.
 fn content(database: &Path) -> rusqlite::Result<BTreeMap<String, Vec<String>>> {
     let connection = Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let mut content = BTreeMap::new();
@@ -58,7 +58,22 @@ fn content(database: &Path) -> rusqlite::Result<BTreeMap<String, Vec<String>>> {
     let mut indexes: Vec<(String, String)> =
         connection.prepare(indexed)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     indexes.sort();
-    let mut sources: Vec<String> = ["event NOT INDEXED", "tail", "watch", "sqlite_schema"].map(str::to_owned).to_vec();
+    let mut sources: Vec<String> = [
+        "event NOT INDEXED",
+        "tail",
+        "watch",
+        "search_address",
+        "search_provider",
+        "search_class",
+        "search_by_sender NOT INDEXED",
+        "search_by_sender INDEXED BY search_by_provider",
+        "search_by_pair NOT INDEXED",
+        "search_by_pair INDEXED BY search_by_recipient",
+        "search_by_msgid",
+        "sqlite_schema",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     for (name, sql) in indexes {
         let condition = sql.split_once(" WHERE ").map_or(String::new(), |(_, condition)| format!(" WHERE {condition}"));
         sources.push(format!("event INDEXED BY {name}{condition}"));

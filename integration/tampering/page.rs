@@ -47,6 +47,34 @@ fn trace_verify_by_the_page_for_an_auditor() -> Result<()> {
     Ok(())
 }
 
+/// Thirty years later every certificate has expired; what it signed while it was valid holds as before.
+#[test]
+fn trace_verify_by_the_page_after_the_certificates_have_expired() -> Result<()> {
+    let evidence = exported()?;
+    let then = pec_testbed::faketime::beginning_at("2056-01-01 12:00:00")?;
+    for block in blocks("### For an auditor")?.iter().take(2) {
+        let run = |block: &str| -> Result<(bool, String)> {
+            let mut command = Command::new("sh");
+            command.args(["-eu", "-c", block]).current_dir(evidence.seals()).envs(then.clone());
+            let output = command.output()?;
+            Ok((
+                output.status.success(),
+                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+            ))
+        };
+        let (is_good, said) = run(block)?;
+        ensure!(!is_good && said.contains("certificate has expired"), "{said}");
+        let (is_good, said) = run(&block.replacen(" -verify ", " -verify -no_check_time ", 1))?;
+        ensure!(is_good, "{said}");
+        for told in
+            ["notAfter=", "Not After", "Time stamp:"].iter().filter(|told| block.contains("ts") == told.contains(' '))
+        {
+            ensure!(said.contains(told), "{told}: {said}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn trace_verify_by_the_page_finds_a_flipped_byte() -> Result<()> {
     let blocks = blocks("### For an auditor")?;

@@ -6,6 +6,7 @@ mod load;
 mod log;
 mod receipt;
 mod run;
+mod seals;
 mod servers;
 mod trust;
 mod verify;

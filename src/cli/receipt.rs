@@ -9,7 +9,7 @@ use std::sync::Arc;
 use nix::unistd::{Uid, User};
 
 use super::load::load;
-use super::{Failure, servers};
+use super::{Failure, seals, servers};
 use crate::adapters::durable;
 use crate::adapters::instruments::SystemInstruments;
 use crate::adapters::originals::Originals;
@@ -56,17 +56,18 @@ pub fn reproduce(config: &Path, request: Request) -> Result<bool, Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let reproducer = reproducer(&config)?;
+        let reproducer = reproducer(&config).await?;
         let answer = all(&reproducer, &id, &wanted, folder.as_deref(), request.send).await;
         reproducer.log.close().await?;
         answer
     })
 }
 
-fn reproducer(config: &Config) -> Result<SystemReproducer, Failure> {
+async fn reproducer(config: &Config) -> Result<SystemReproducer, Failure> {
     let loaded = load(config, SystemInstruments.now())?;
     // Opened for writing makes one where there is none, which would be an answer about another log.
-    SqliteLog::open_read_only(&config.log.database)?;
+    let reader = SqliteLog::open_read_only(&config.log.database)?;
+    let seals = seals::signed(config, &reader).await?;
     // Also where none are kept any more.
     let store = |key| Arc::new(Originals::at(&config.log.originals.store, key)) as Arc<dyn OriginalStore>;
     let uid = Uid::current();
@@ -74,6 +75,7 @@ fn reproducer(config: &Config) -> Result<SystemReproducer, Failure> {
     Ok(Reproducer {
         current: Arc::new(loaded.current),
         log: SqliteLog::open(&config.log.database)?,
+        seals,
         originals: loaded.originals.map(store),
         mailboxes: servers::mailboxes(config),
         injection: servers::injection(config),

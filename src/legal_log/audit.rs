@@ -2,7 +2,9 @@
 //!
 //! Pure: all entries of one transaction come in, in order of recording, and everything that contradicts them goes out.
 //! What this provider recorded wrongly is a violation. What another provider's notification says against the log is a
-//! remark: it is recorded as it came, and nobody here can mend it. Entries without a PEC msgid certify nothing.
+//! remark: it is recorded as it came, and nobody here can mend it. Entries without a PEC msgid certify nothing. Whole
+//! days go after their retention and others are held, so a transaction may have lost its beginning or its end: what may
+//! stand in rows that are gone is not asked for.
 
 mod breach;
 
@@ -21,6 +23,17 @@ const OPEN_AT_MOST: i64 = 26 * 3600;
 /// How late a notice may be recorded: a restart lies in between, or many are due at once.
 const NOTICE_DELAY: i64 = 3600;
 
+/// How long after its arrival the last that this provider itself records of a message may come: days in queues, and an outage.
+const SPAN_AT_MOST: i64 = 30 * 24 * 3600;
+
+/// Rows that are gone after their retention: what a transaction had among them is not missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    pub first: i64,
+    /// The instant of the first row behind it.
+    pub ended: TemporalReference,
+}
+
 /// Against what a transaction is judged.
 #[derive(Debug, Clone, Copy)]
 pub struct Standards<'a> {
@@ -29,6 +42,7 @@ pub struct Standards<'a> {
     pub first_notice: i64,
     /// Seconds after the acceptance before which no final notice may be recorded.
     pub final_notice: i64,
+    pub gaps: &'a [Gap],
     pub now: TemporalReference,
 }
 
@@ -43,6 +57,7 @@ pub fn findings(id: &PecMsgid, entries: &[Recorded], standards: &Standards) -> V
     audit.one_outcome_per_recipient();
     audit.viruses_in_pairs();
     audit.notices_only_while_owed();
+    audit.others_tell_once();
     audit.found.sort_by_key(|finding| finding.sequence);
     audit.found
 }
@@ -90,6 +105,31 @@ impl<'a> Audit<'a> {
             _ => None,
         };
         self.found.push(Finding { id: self.id.clone(), sequence: at.sequence, breach, said_by });
+    }
+
+    /// Whether what a row follows from may be in rows that are gone.
+    fn may_lack_its_beginning(&self, row: &Recorded) -> bool {
+        let is_near = |gap: &Gap| row.entry.at.unix().saturating_sub(gap.ended.unix()) <= SPAN_AT_MOST;
+        self.standards.gaps.iter().any(|gap| gap.first < row.sequence && is_near(gap))
+    }
+
+    /// Whether what follows from a row may be in rows that are gone.
+    fn may_lack_its_end(&self, row: &Recorded) -> bool {
+        self.standards.gaps.iter().any(|gap| gap.first > row.sequence)
+    }
+
+    /// Something that must have come before this row is not there.
+    fn found_no_beginning(&mut self, at: &Recorded, breach: Breach) {
+        if !self.may_lack_its_beginning(at) {
+            self.found(at, breach);
+        }
+    }
+
+    /// Something that must have come after this row is not there.
+    fn found_no_end(&mut self, at: &Recorded, breach: Breach) {
+        if !self.may_lack_its_end(at) {
+            self.found(at, breach);
+        }
     }
 
     /// The entries of a kind about one recipient, with it.
@@ -148,7 +188,7 @@ impl<'a> Audit<'a> {
             }
             let queue_id = &acceptance.entry.queue_id;
             if !self.transaction.arrivals.iter().any(|(arrival, _)| arrival.entry.queue_id == *queue_id) {
-                self.found(acceptance, Breach::AcceptanceWithoutArrival);
+                self.found_no_beginning(acceptance, Breach::AcceptanceWithoutArrival);
             }
         }
         for further in acceptances.iter().skip(1) {
@@ -157,7 +197,7 @@ impl<'a> Audit<'a> {
         let own = self.transaction.arrivals.iter().map(|(arrival, _)| *arrival);
         let own = own.into_iter().find(|arrival| arrival.entry.provider.as_ref() == Some(&provider.name));
         if let (Some(arrival), true) = (own, acceptances.is_empty()) {
-            self.found(arrival, Breach::NotAccepted);
+            self.found_no_end(arrival, Breach::NotAccepted);
         }
         if !acceptances.is_empty() {
             let refused = self.entries.iter().filter(|one| one.entry.kind == EventKind::NonAcceptance);
@@ -189,14 +229,14 @@ impl<'a> Audit<'a> {
         let mut taken = BTreeSet::new();
         for (one, address) in self.about(EventKind::TakeCharge) {
             if !self.transaction.here.contains_key(&address.key()) && !self.failed_with(one, &address) {
-                self.found(one, Breach::TakenInChargeWithoutArrival(address));
+                self.found_no_beginning(one, Breach::TakenInChargeWithoutArrival(address));
             } else if !taken.insert(address.key()) {
                 self.found(one, Breach::TakenInChargeTwice(address));
             }
         }
         let here = self.transaction.here.clone();
         for (_, (arrival, address)) in here.into_iter().filter(|(key, _)| !taken.contains(key)) {
-            self.found(arrival, Breach::NotTakenInCharge(address));
+            self.found_no_end(arrival, Breach::NotTakenInCharge(address));
         }
     }
 
@@ -213,7 +253,7 @@ impl<'a> Audit<'a> {
                 is_before && parties.here().contains(&address)
             });
             if !arrived {
-                self.found(one, Breach::DeliveryWithoutArrival(address.clone()));
+                self.found_no_beginning(one, Breach::DeliveryWithoutArrival(address.clone()));
             }
             if !names_mailbox(&one.entry) {
                 self.found(one, Breach::DeliveryWithoutMailbox(address));
@@ -247,12 +287,36 @@ impl<'a> Audit<'a> {
         }
     }
 
+    /// Another provider names a recipient in one take-charge and tells his outcome in one receipt. The same notification may
+    /// come any number of times.
+    fn others_tell_once(&mut self) {
+        let mut told: BTreeMap<(Option<&str>, &str, String), BTreeSet<&str>> = BTreeMap::new();
+        for one in self.entries {
+            let (Some(heard), Some(id)) = (ReceivedNotification::of(&one.entry), &one.entry.notification) else {
+                continue;
+            };
+            let (kind, about, breach): (_, _, fn(Address) -> Breach) = match heard.kind() {
+                Some(kind @ Kind::ServerServerAcceptance) => (kind, heard.taken(), Breach::ToldTakenTwice),
+                Some(kind @ (Kind::Delivery | Kind::NonDelivery)) => {
+                    (kind, recipient(&one.entry).into_iter().collect(), Breach::ToldTwice)
+                }
+                _ => continue,
+            };
+            for address in about {
+                let ids = told.entry((one.entry.provider.as_deref(), kind.token(), address.key())).or_default();
+                if ids.insert(id.as_str()) && ids.len() > 1 {
+                    self.found(one, breach(address));
+                }
+            }
+        }
+    }
+
     fn nothing_stays_open(&mut self, decided: &BTreeSet<String>) {
         let now = self.standards.now.unix();
         let here = self.transaction.here.clone();
         for (key, (arrival, address)) in &here {
             if !decided.contains(key) && arrival.entry.at.unix() + OPEN_AT_MOST < now {
-                self.found(arrival, Breach::NoOutcome(address.clone()));
+                self.found_no_end(arrival, Breach::NoOutcome(address.clone()));
             }
         }
         let Some(acceptance) = self.transaction.acceptances.first().copied() else { return };
@@ -273,7 +337,7 @@ impl<'a> Audit<'a> {
             .filter(|key| !ended.contains(key) && !here.contains_key(key))
             .collect();
         for address in silent.iter().filter_map(|key| key.parse().ok()) {
-            self.found(acceptance, Breach::NoNotice(address));
+            self.found_no_end(acceptance, Breach::NoNotice(address));
         }
     }
 
@@ -288,7 +352,7 @@ impl<'a> Audit<'a> {
                 self.found(one, Breach::SecondVirusNonDelivery(address.clone()));
             }
             if !detections.iter().any(|(_, of)| of == address) {
-                self.found(one, Breach::NonDeliveryWithoutDetection(address.clone()));
+                self.found_no_beginning(one, Breach::NonDeliveryWithoutDetection(address.clone()));
             }
         }
         if self.transaction.acceptances.is_empty() {
@@ -297,7 +361,7 @@ impl<'a> Audit<'a> {
         for (one, address) in detections {
             let is_ours = self.transaction.recipients.contains_key(&address.key());
             let is_over = one.entry.at.unix() + OPEN_AT_MOST < self.standards.now.unix();
-            if is_ours && is_over && !seen.contains(&address.key()) {
+            if is_ours && is_over && !seen.contains(&address.key()) && !self.may_lack_its_end(one) {
                 // Whoever found it, telling our user is ours to do.
                 let finding = Breach::DetectionAlone(address);
                 self.found.push(Finding {
@@ -315,7 +379,7 @@ impl<'a> Audit<'a> {
         let notices: Vec<_> = self.about(first).chain(self.about(last)).collect();
         for (one, address) in notices {
             let Some(acceptance) = self.transaction.acceptances.first().copied() else {
-                self.found(one, Breach::NoticeWithoutAcceptance(address));
+                self.found_no_beginning(one, Breach::NoticeWithoutAcceptance(address));
                 continue;
             };
             let is_first = one.entry.kind == first;

@@ -18,6 +18,7 @@ pub mod report;
 pub mod reproduce;
 pub mod restore_log;
 pub mod seal_log;
+pub mod signed_seals;
 pub mod submit;
 pub mod telling;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::current::Current;
 use super::deliver::receipts::{self, Original, Transaction};
 use super::ports::{EventLog, Injection, Instruments, LogError, Mailboxes, OriginalFault, OriginalStore, Reply};
+use super::signed_seals::SignedSeals;
 use super::telling;
 use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::body::Signed;
@@ -92,6 +93,8 @@ pub enum NotReproduced {
 pub struct Reproducer<L, M, I, T> {
     pub current: Arc<Current>,
     pub log: L,
+    /// What its rows are held against.
+    pub seals: Arc<SignedSeals>,
     pub originals: Option<Arc<dyn OriginalStore>>,
     pub mailboxes: M,
     pub injection: I,
@@ -102,13 +105,13 @@ pub struct Reproducer<L, M, I, T> {
 
 impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Reproducer<L, M, I, T> {
     /// The receipts of a transaction that this provider issued, in order of recording, each or why it cannot be made again;
-    /// none where an entry of it is not as it was written, for a signature makes it true.
+    /// none where an entry of it is not as it was written and sealed, for a signature makes it true.
     pub async fn find(
         &self,
         id: &PecMsgid,
         wanted: &Wanted,
     ) -> Result<Vec<Result<Issued, NotReproduced>>, NotReproduced> {
-        Ok(issued(&self.log.written(id).await?, wanted))
+        Ok(issued(&self.log.written(id, self.seals.clone()).await?, wanted))
     }
 
     /// Records that a receipt is made again, makes it with its original, if that was kept, and signs it.

@@ -20,6 +20,7 @@ use crate::incoming_point::OrdinaryMail;
 use crate::legal_log::{Entry, Recorded};
 use crate::message::Pieces;
 use crate::model::{Address, Domain, PecMsgid, Provider, TemporalReference};
+use crate::operations::signed_seals::SignedSeals;
 use crate::smime::testing::{NOW, certificate, certificate_der, key, read};
 use crate::smime::{Engine, Keyring, Sha1Policy, Signer, Trust, WithoutList};
 use crate::transaction::{Timeouts, forestalls};
@@ -247,7 +248,7 @@ impl EventLog for MemoryLog {
         Ok(self.entries().into_iter().filter(|one| one.entry.pec_msgid.as_ref() == Some(id)).collect())
     }
 
-    async fn written(&self, id: &PecMsgid) -> Result<Vec<Recorded>, LogError> {
+    async fn written(&self, id: &PecMsgid, _: Arc<SignedSeals>) -> Result<Vec<Recorded>, LogError> {
         self.of_transaction(id).await
     }
 }

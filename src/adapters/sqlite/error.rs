@@ -1,5 +1,6 @@
 //! Why the store did not do its work; every variant names the file, and the remedy where there is one.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,8 @@ pub enum StoreError {
     Chain { path: PathBuf, source: ChainBreak },
     #[error("{} is not as it was written, so nothing of this is given out; run `pec-milter log verify`", .path.display())]
     Altered { path: PathBuf, source: ChainBreak },
+    #[error("rows of {} cannot be held against their seal {name}, so nothing of this is given out", .path.display())]
+    Seal { path: PathBuf, name: String, source: Box<dyn Error + Send + Sync> },
     #[error("the watch in {} holds a {column} that was never written there; run `pec-milter log rebuild`", .path.display())]
     Watch { path: PathBuf, column: &'static str },
     #[error("could not start a thread to write {}", .path.display())]

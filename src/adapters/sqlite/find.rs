@@ -14,7 +14,6 @@ use crate::adapters::sqlite::error::{Named, StoreError};
 use crate::adapters::sqlite::reader::LogReader;
 use crate::adapters::sqlite::row::{self, StoredRow};
 use crate::adapters::sqlite::search;
-use crate::adapters::sqlite::written::written;
 use crate::legal_log::details::concerned;
 use crate::legal_log::{Entry, EventKind, Link, Outcome, Place, Query, Recorded};
 use crate::model::TemporalReference;
@@ -30,6 +29,9 @@ const ADDRESS: &str = "SELECT id FROM search_address WHERE address = ?1";
 const BY_TIME: &str = "SELECT at, sequence FROM event
     WHERE (at, sequence) > (?1, ?2) AND at < ?3 ORDER BY at, sequence LIMIT ?4";
 const BY_MSGID: &str = "SELECT sequence FROM search_by_msgid WHERE hash = ?1 ORDER BY sequence";
+/// The last first event of a transaction that bears a Message-ID, up to an event.
+const BEARS_MSGID: &str = "SELECT sequence FROM search_by_msgid
+    WHERE hash = ?1 AND transaction_hash = ?2 AND sequence <= ?3 ORDER BY sequence DESC LIMIT 1";
 const STEP_OF_PERIOD: &str = "WHERE (at, sequence) > (?1, ?2) AND at < ?3 ORDER BY at, sequence LIMIT ?4";
 const OF_SEQUENCE: &str = "WHERE sequence = ?1";
 const OF_TRANSACTION: &str = "WHERE pec_msgid = ?1 ORDER BY sequence";
@@ -55,7 +57,7 @@ pub struct Page {
     pub next: Option<Place>,
 }
 
-/// The transactions, and entries without one, that `of_msgid` shows.
+/// The transactions, and entries without one, that `of_msgid` shows, and that are put in order together.
 pub const NAMESAKES: usize = 100;
 
 /// What a message identifier names.
@@ -77,37 +79,6 @@ impl LogReader {
                 None => places(connection, &query, after, most).named(path, CALL)?,
             };
             page(connection, path, &query, places, limit)
-        })
-        .await
-    }
-
-    /// All rows of each transaction that has an entry of a period from or about a mailbox, and the rows about it that
-    /// belong to no transaction; in order of their first entries. An error where one of them is not as it was written.
-    pub async fn concerning(
-        &self,
-        mailbox: &str,
-        period: Range<TemporalReference>,
-    ) -> Result<Vec<Vec<(Link, Entry)>>, StoreError> {
-        let mailbox = Some(mailbox.to_owned());
-        self.read(move |connection, path| {
-            let (mut ids, mut found) = (BTreeSet::new(), BTreeMap::new());
-            let all = Query::of(period);
-            for query in [Query { sender: mailbox.clone(), ..all.clone() }, Query { recipient: mailbox, ..all }] {
-                let places = places(connection, &query, None, usize::MAX).named(path, CALL)?;
-                for (at, sequence) in places {
-                    let Some(row) = written(connection, path, OF_SEQUENCE, [sequence])?.pop() else { continue };
-                    match &row.entry.pec_msgid {
-                        None => drop(found.insert((at, sequence), vec![(row.link, row.entry)])),
-                        Some(id) if ids.insert(id.to_string()) => {
-                            let rows = written(connection, path, OF_TRANSACTION, [id.as_str()])?;
-                            let rows = rows.into_iter().map(|StoredRow { link, entry }| (link, entry));
-                            found.insert((at, sequence), rows.collect());
-                        }
-                        Some(_) => {}
-                    }
-                }
-            }
-            Ok(found.into_values().collect())
         })
         .await
     }
@@ -177,7 +148,10 @@ fn page(
     Ok(Page { found, next })
 }
 
-/// The first places of a Message-ID's transactions that are asked for, in order. Never more than one transaction is held.
+/// The first places of a Message-ID's transactions that are asked for.
+///
+/// Clients repeat Message-IDs as they like, so these are in order within every hundred transactions that bear one, by the
+/// first event that does: no more are read than the page needs. Never more than one transaction is held.
 fn places_of_msgid(
     connection: &Connection,
     path: &Path,
@@ -187,16 +161,29 @@ fn places_of_msgid(
     limit: usize,
 ) -> Result<Vec<(i64, i64)>, StoreError> {
     let mut namesakes = Namesakes::of(connection, path, msgid)?;
-    let mut found = Vec::new();
-    while let Some(rows) = namesakes.next()? {
-        found.extend(among(connection, path, query, &rows, after)?);
-        if found.len() > limit {
-            found.sort_unstable();
-            found.truncate(limit);
+    if let Some(after) = after {
+        namesakes.go_to_hundred_of(after.sequence)?;
+    }
+    let (mut found, mut after) = (Vec::new(), after);
+    loop {
+        let room = limit - found.len();
+        let end = namesakes.at.saturating_add(NAMESAKES);
+        let mut hundred = Vec::new();
+        while let Some(rows) = namesakes.next_before(end)? {
+            hundred.extend(among(connection, path, query, &rows, after)?);
+            if hundred.len() > room {
+                hundred.sort_unstable();
+                hundred.truncate(room);
+            }
+        }
+        hundred.sort_unstable();
+        found.extend(hundred);
+        // What comes later lies behind the place, whatever its instant.
+        after = None;
+        if found.len() == limit || namesakes.at >= namesakes.numbers.len() {
+            return Ok(found);
         }
     }
-    found.sort_unstable();
-    Ok(found)
 }
 
 /// Of the entries of a transaction the places of those that are asked for, behind a place.
@@ -239,7 +226,10 @@ struct Namesakes<'a> {
     connection: &'a Connection,
     path: &'a Path,
     bare: &'a str,
-    numbers: std::vec::IntoIter<i64>,
+    /// Of the first events that bear it.
+    numbers: Vec<i64>,
+    /// How many of these were looked at.
+    at: usize,
     /// The transactions that were given.
     known: BTreeSet<String>,
 }
@@ -247,11 +237,33 @@ struct Namesakes<'a> {
 impl<'a> Namesakes<'a> {
     fn of(connection: &'a Connection, path: &'a Path, msgid: &'a str) -> Result<Self, StoreError> {
         let bare = Query::bare(msgid);
-        let numbers = numbers(connection, BY_MSGID, [search::hash(bare)]).named(path, CALL)?.into_iter();
-        Ok(Namesakes { connection, path, bare, numbers, known: BTreeSet::new() })
+        let numbers = numbers(connection, BY_MSGID, [search::hash(bare)]).named(path, CALL)?;
+        Ok(Namesakes { connection, path, bare, numbers, at: 0, known: BTreeSet::new() })
+    }
+
+    /// Goes to the beginning of the hundred transactions to which an event belongs that was found.
+    fn go_to_hundred_of(&mut self, sequence: i64) -> Result<(), StoreError> {
+        let row = row::select(self.connection, self.path, OF_SEQUENCE, [sequence])?.pop();
+        let id = row.and_then(|row| row.entry.pec_msgid).map(|id| id.to_string());
+        if id.as_deref() == Some(self.bare) {
+            return Ok(());
+        }
+        let keys = [search::hash(self.bare), id.map_or(search::NONE, |id| search::hash(&id)), sequence];
+        let bears = numbers(self.connection, BEARS_MSGID, keys).named(self.path, CALL)?.pop().unwrap_or(sequence);
+        let at = self.numbers.partition_point(|number| *number < bears);
+        self.at = at - at % NAMESAKES;
+        if self.at > 0 {
+            self.known.insert(self.bare.to_owned());
+        }
+        Ok(())
     }
 
     fn next(&mut self) -> Result<Option<Vec<StoredRow>>, StoreError> {
+        self.next_before(usize::MAX)
+    }
+
+    /// The next one of those before a place among the numbers.
+    fn next_before(&mut self, end: usize) -> Result<Option<Vec<StoredRow>>, StoreError> {
         // Of a PEC msgid, its own transaction comes first.
         if self.known.insert(self.bare.to_owned()) {
             let rows = row::select(self.connection, self.path, OF_TRANSACTION, [self.bare])?;
@@ -259,7 +271,8 @@ impl<'a> Namesakes<'a> {
                 return Ok(Some(rows));
             }
         }
-        for sequence in self.numbers.by_ref() {
+        while let Some(sequence) = self.numbers.get(self.at).copied().filter(|_| self.at < end) {
+            self.at += 1;
             let Some(row) = row::select(self.connection, self.path, OF_SEQUENCE, [sequence])?.pop() else { continue };
             let known = [&row.entry.client_msgid, &row.entry.notification];
             // The hash is a part of one only.
@@ -471,6 +484,8 @@ mod tests {
                 assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{question}: {plan}");
             }
         }
+        let plan_of_bearer = plan(&connection, BEARS_MSGID);
+        assert!(plan_of_bearer.contains("(hash=? AND transaction_hash=? AND sequence<?)"), "{plan_of_bearer}");
         let plan_of_msgid = plan(&connection, BY_MSGID);
         assert!(plan_of_msgid.contains("PRIMARY KEY (hash=?)"), "{plan_of_msgid}");
         for (question, index) in

@@ -25,6 +25,7 @@ mod written;
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::adapters::sqlite::append::Change;
 use crate::adapters::sqlite::writer::Writer;
@@ -34,6 +35,7 @@ use crate::legal_log::seal::{Seal, Stamped};
 use crate::legal_log::{ChainBreak, Entry, Link, Recorded};
 use crate::model::{PecMsgid, TemporalReference};
 use crate::operations::ports::{EventLog, LogError, Purging, SealedLog, Watch, Watched};
+use crate::operations::signed_seals::SignedSeals;
 use crate::transaction::Progress;
 
 pub use error::StoreError;
@@ -56,8 +58,8 @@ impl SqliteLog {
     pub fn open(path: &Path) -> Result<SqliteLog, StoreError> {
         let mut connection = file::open_to_write(path, file::MIGRATIONS)?;
         reader::check_tail(&connection, path)?;
-        watch::renew(&mut connection, path)?;
-        search::renew(&mut connection, path)?;
+        let is_renewed = watch::renew(&mut connection, path)?;
+        search::renew(&mut connection, path, is_renewed)?;
         Ok(SqliteLog { reader: LogReader::open(path)?, writer: Writer::start(connection, path)? })
     }
 
@@ -110,8 +112,8 @@ impl EventLog for SqliteLog {
             .map_err(|source| failed("read the entries of a transaction", source))
     }
 
-    async fn written(&self, id: &PecMsgid) -> Result<Vec<Recorded>, LogError> {
-        let answer = self.reader.written(id.as_str()).await;
+    async fn written(&self, id: &PecMsgid, seals: Arc<SignedSeals>) -> Result<Vec<Recorded>, LogError> {
+        let answer = self.reader.written(id.as_str(), seals).await;
         answer.map_err(|source| failed("vouch for the entries of a transaction", source))
     }
 }

@@ -10,7 +10,9 @@ use rusqlite::Connection;
 use crate::adapters::sqlite::error::{Named, StoreError};
 use crate::adapters::sqlite::{append, file, reader, row, search, watch};
 use crate::legal_log::{Entry, Link};
-use crate::operations::ports::{OutsideFault, RestoredLog};
+use crate::model::TemporalReference;
+use crate::operations::ports::{OutsideFault, RestoredLog, Watched};
+use crate::transaction::Progress;
 
 /// The one connection that writes; a daemon that runs meanwhile waits for each of its commits.
 #[derive(Debug)]
@@ -26,9 +28,25 @@ impl Restoration {
         file::refuse_missing(path)?;
         let mut connection = file::open_to_write(path, file::MIGRATIONS)?;
         reader::check_tail(&connection, path)?;
-        watch::renew(&mut connection, path)?;
-        search::renew(&mut connection, path)?;
+        let is_renewed = watch::renew(&mut connection, path)?;
+        search::renew(&mut connection, path, is_renewed)?;
         Ok(Restoration { connection, path: path.to_owned() })
+    }
+
+    /// The recipients that are waited for, in order of their acceptances for each progress. What ended some of them may be
+    /// among the rows that are lost.
+    pub fn watched(&self) -> Result<Vec<Watched>, StoreError> {
+        let (mut all, until) = (Vec::new(), TemporalReference::from_unix(i64::MAX));
+        for progress in Progress::OPEN {
+            let mut after: Option<Watched> = None;
+            loop {
+                let page = watch::watched(&self.connection, &self.path, progress, until, after.as_ref())?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.clone());
+                all.extend(page);
+            }
+        }
+        Ok(all)
     }
 }
 

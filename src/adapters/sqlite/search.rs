@@ -4,6 +4,8 @@
 //! What that is, and whom it names, is decided in `legal_log`. An acceptance lies under `open` as well, as long as the
 //! watch waits for news of a recipient. All of it can be made anew from the events and the watch.
 
+mod check;
+
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior, params};
@@ -17,6 +19,8 @@ use crate::legal_log::{Entry, EventKind, Outcome, Query, Slot};
 use crate::model::PecMsgid;
 use crate::transaction::told;
 
+pub(super) use check::differing;
+
 /// Counted up when the rows of the same events would be others: every start with a new form makes them anew.
 const FORM: i64 = 1;
 
@@ -24,6 +28,7 @@ const FORM: i64 = 1;
 const STEP: i64 = 1000;
 
 const CALL: &str = "change the search tables in";
+const CALL_CHECK: &str = "compare the search tables with the rows of";
 
 /// The number of what is not there.
 pub(super) const NONE: i64 = 0;
@@ -67,13 +72,13 @@ pub(super) fn follow(connection: &Connection, path: &Path, sequence: i64, entry:
     Ok(())
 }
 
-/// Makes the rows anew if they are of another form than this program's.
-pub(super) fn renew(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// Makes the rows anew if they are of another form than this program's, or if the watch was made anew.
+pub(super) fn renew(connection: &mut Connection, path: &Path, is_watch_new: bool) -> Result<(), StoreError> {
     let form: Option<i64> = connection
         .query_row("SELECT form FROM projection WHERE name = 'search'", [], |row| row.get(0))
         .optional()
         .named(path, "read the form of the search tables in")?;
-    if form == Some(FORM) { Ok(()) } else { rebuild(connection, path).map(drop) }
+    if form == Some(FORM) && !is_watch_new { Ok(()) } else { rebuild(connection, path).map(drop) }
 }
 
 /// Makes the rows anew from the events and the watch, in one transaction; returns how many events there are.
@@ -159,6 +164,7 @@ fn remove(connection: &Connection, path: &Path, row: &StoredRow, last: i64) -> R
     }
     remove_sender(connection, path, keys)?;
     remove_pairs_of_acceptance(connection, path, entry)?;
+    remove_open(connection, path, link.sequence, entry)?;
     for address in addresses {
         // Of whom nothing is left in the log, nothing is left here.
         execute(connection, path, FORGET_ADDRESS, [address])?;
@@ -191,6 +197,20 @@ fn remove_pairs_of_acceptance(connection: &Connection, path: &Path, arrival: &En
         remove_pair(connection, path, number_of_address(connection, path, &recipient)?, keys)?;
     }
     Ok(())
+}
+
+/// An acceptance that goes while somebody is still waited for is not found as open either.
+fn remove_open(connection: &Connection, path: &Path, sequence: i64, entry: &Entry) -> Result<(), StoreError> {
+    let (EventKind::Acceptance, Some(id)) = (entry.kind, &entry.pec_msgid) else { return Ok(()) };
+    let watched = watched(connection, path, id)?;
+    if watched.is_empty() {
+        return Ok(());
+    }
+    let keys = keys(connection, path, sequence, entry, Some(Outcome::Open))?;
+    for recipient in watched {
+        remove_pair(connection, path, number_of_address(connection, path, &recipient)?, keys)?;
+    }
+    remove_sender(connection, path, keys)
 }
 
 /// Where a row goes by which a Message-ID led to its transaction, the next that bears it takes its place.

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use crate::adapters::sqlite::error::{Named, StoreError};
-use crate::adapters::sqlite::file;
 use crate::adapters::sqlite::row::{self, StoredRow};
+use crate::adapters::sqlite::{file, search};
 use crate::legal_log::purge::{Purged, purged};
 use crate::legal_log::verification::{FoundRow, Row, Unreadable};
 use crate::legal_log::{ChainBreak, Link, Recorded, Slot};
+use crate::operations::causes;
 use crate::operations::ports::{EvidenceError, LogEvidence};
 
 /// Rows per step.
@@ -77,6 +78,15 @@ impl LogEvidence for LogWalk {
             defects.push(line.named(&self.path, "check the pages of")?);
         }
         defects.retain(|line| line != "ok");
+        match search::differing(&self.connection, &self.path) {
+            Ok(tables) => defects.extend(tables.into_iter().map(|table| {
+                format!("{table} is made from the rows and not as they tell; run `pec-milter log rebuild`")
+            })),
+            // Of rows that cannot be read the walk through them tells.
+            Err(StoreError::Chain { .. }) => {}
+            Err(error) if error.is_damage() || !defects.is_empty() => defects.push(causes(&error)),
+            Err(error) => return Err(error.into()),
+        }
         Ok(defects)
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use crate::adapters::sqlite::append;
 use crate::adapters::sqlite::error::{Named, StoreError};
 use crate::adapters::sqlite::row::{self, StoredRow};
 use crate::legal_log::{Entry, EventKind, Recorded};
@@ -16,7 +17,7 @@ use crate::operations::ports::Watched;
 use crate::transaction::{Progress, certified_recipients, known, told};
 
 /// Counted up when the rows of the same events would be others: every start with a new form makes them anew.
-const FORM: i64 = 1;
+const FORM: i64 = 2;
 
 /// Rows per answer; whoever wants more asks for those that come after.
 const PAGE: i64 = 200;
@@ -69,21 +70,25 @@ pub(super) fn mark_sent(connection: &Connection, path: &Path, sequence: i64) -> 
     execute(connection, path, "DELETE FROM notice_to_send WHERE sequence = ?1", params![sequence])
 }
 
-/// Makes the rows anew if they are of another form than this program's.
-pub(super) fn renew(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// Makes the rows anew if they are of another form than this program's; whether they were.
+pub(super) fn renew(connection: &mut Connection, path: &Path) -> Result<bool, StoreError> {
     let form: Option<i64> = connection
         .query_row("SELECT form FROM projection WHERE name = 'watch'", [], |row| row.get(0))
         .optional()
         .named(path, "read the form of the watch in")?;
-    if form == Some(FORM) { Ok(()) } else { rebuild(connection, path).map(drop) }
+    if form == Some(FORM) { Ok(false) } else { rebuild(connection, path).map(|_| true) }
 }
 
 /// Makes the rows anew from the events, in one transaction; returns how many there are. Notices to send stay as they are.
+///
+/// Rows that are gone may have told the end of whatever was accepted before them, and are older than any notice that is
+/// owed: nothing before the last of them is watched.
 pub(super) fn rebuild(connection: &mut Connection, path: &Path) -> Result<i64, StoreError> {
     const CALL: &str = "rebuild the watch in";
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).named(path, CALL)?;
     execute(&transaction, path, "DELETE FROM watch", [])?;
-    let mut after = 0;
+    let last_gap = append::purged(&transaction, path)?.last().map_or(0, |gap| gap.first);
+    let mut after = last_gap;
     loop {
         let clauses = "WHERE sequence > ?1 AND kind = ?2 ORDER BY sequence LIMIT ?3";
         let acceptances = row::select(&transaction, path, clauses, params![after, EventKind::Acceptance.name(), PAGE])?;

@@ -10,11 +10,11 @@ use std::path::Path;
 use jiff::civil::Date;
 
 use crate::adapters::instruments::SystemInstruments;
-use crate::adapters::sqlite::{SqliteLog, StoreError};
+use crate::adapters::sqlite::{LogReader, SqliteLog, StoreError};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::legal_log::Recorded;
-use crate::legal_log::audit::{Finding, Standards, findings};
+use crate::legal_log::audit::{Finding, Gap, Standards, findings};
 use crate::model::{PecMsgid, TemporalReference};
 use crate::operations::causes;
 use crate::operations::ports::Instruments;
@@ -30,11 +30,14 @@ pub fn audit(config: &Path, from: Option<Date>, to: Option<Date>) -> Result<bool
     let end = end.map_or(TemporalReference::from_unix(i64::MAX), TemporalReference::beginning);
 
     let (provider, timeouts, now) = (config.provider.clone(), config.timeouts, SystemInstruments.now());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let gaps = runtime.block_on(gaps(&log))?;
     let judge = move |count: &mut Count, id: &PecMsgid, entries: &[Recorded]| {
         let standards = Standards {
             provider: &provider,
             first_notice: seconds(timeouts.first_seconds),
             final_notice: seconds(timeouts.final_seconds.min(EARLIEST_FINAL)),
+            gaps: &gaps,
             now,
         };
         count.transactions += 1;
@@ -45,7 +48,6 @@ pub fn audit(config: &Path, from: Option<Date>, to: Option<Date>) -> Result<bool
             _ = writeln!(stdout(), "{}", line(&finding));
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if from.is_none() && to.is_none() {
         match runtime.block_on(log.verify_chain()) {
             Ok(link) => writeln!(stdout(), "the chain of {} rows holds", link.sequence)?,
@@ -60,6 +62,16 @@ pub fn audit(config: &Path, from: Option<Date>, to: Option<Date>) -> Result<bool
     let Count { transactions, violations, remarks } = count;
     writeln!(stdout(), "{transactions} transactions: {violations} violations, {remarks} remarks on other providers")?;
     Ok(violations == 0)
+}
+
+/// What is gone after its retention. No rows stand behind a purge but its own, at least.
+async fn gaps(log: &LogReader) -> Result<Vec<Gap>, StoreError> {
+    let mut gaps = Vec::new();
+    for purged in log.purged().await? {
+        let next = log.rows_after(purged.last.sequence).await?.into_iter().next();
+        gaps.extend(next.map(|(_, entry)| Gap { first: purged.first, ended: entry.at }));
+    }
+    Ok(gaps)
 }
 
 #[derive(Default)]

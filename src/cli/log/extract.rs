@@ -14,10 +14,10 @@ use crate::adapters::instruments::SystemInstruments;
 use crate::adapters::sqlite::SqliteLog;
 use crate::cli::Failure;
 use crate::cli::load::load;
+use crate::cli::seals;
 use crate::config::Config;
 use crate::legal_log::extract::{Extract, SealOf, notes, readable};
-use crate::legal_log::{EventKind, Query};
-use crate::model::{Address, TemporalReference};
+use crate::model::Address;
 use crate::operations::ports::Instruments;
 
 /// The files of a seal that say nothing of anybody.
@@ -41,11 +41,10 @@ pub fn extract(config: &Path, mailbox: &Address, days: RangeInclusive<Date>, out
     let log = SqliteLog::open_read_only(&config.log.database)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let of_days = (*days.start(), *days.end());
-    let transactions = runtime.block_on(log.concerning(mailbox.as_str(), period::of(days)))?;
-    let whole = TemporalReference::from_unix(i64::MIN)..TemporalReference::from_unix(i64::MAX);
-    let seals = Query { kind: Some(EventKind::Seal), ..Query::of(whole) };
-    let seals = runtime.block_on(log.search(seals, None, usize::MAX))?.found;
-    let seals: Vec<SealOf> = seals.iter().filter_map(|found| SealOf::of(&found.entry)).collect();
+    let signed = runtime.block_on(seals::signed(&config, &log))?;
+    let transactions = runtime.block_on(log.concerning(mailbox.as_str(), period::of(days), signed))?;
+    let seals = runtime.block_on(log.seals())?;
+    let seals: Vec<SealOf> = seals.iter().filter_map(|one| SealOf::of(&one.entry)).collect();
 
     let extract = Extract::of(mailbox, &config.provider.name, of_days, now, &transactions, &seals);
     let name = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

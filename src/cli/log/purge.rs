@@ -43,9 +43,9 @@ pub fn of(
 }
 
 /// Holds a seal against the CAs and certificates that the configuration names now.
-struct Judge {
-    seals: SealFolder,
-    configs: watch::Receiver<Arc<Config>>,
+pub struct Judge {
+    pub seals: SealFolder,
+    pub configs: watch::Receiver<Arc<Config>>,
 }
 
 impl SealJudge for Judge {

@@ -1,6 +1,6 @@
 //! `log restore`: after a copy of the log was put back, the rows that were sealed after it was taken (§2.3).
 
-use std::io::{Write, stdout};
+use std::io::{self, Write, stdout};
 use std::path::Path;
 
 use crate::adapters::seal_store::SealFolder;
@@ -8,6 +8,7 @@ use crate::adapters::sqlite::Restoration;
 use crate::cli::Failure;
 use crate::cli::log::verify;
 use crate::config::Config;
+use crate::operations::ports::Watched;
 use crate::operations::restore_log::{beyond, restore as append};
 
 /// Appends what the folder of the seals has beyond the last row, once that is verified; no if anything of it did not come
@@ -45,5 +46,29 @@ pub fn restore(config: &Path) -> Result<bool, Failure> {
         true => writeln!(out, "restored: rows {} to {last}", before.saturating_add(1))?,
         false => writeln!(out, "nothing was sealed after row {before}, the last one")?,
     }
+    tell_watched(&mut out, last, &log.watched()?)?;
     Ok(beyond.unfinished.is_none())
+}
+
+/// Who is waited for though his receipt may have come: the sender would be told that nothing was heard of him.
+fn tell_watched(out: &mut impl Write, last: i64, watched: &[Watched]) -> io::Result<()> {
+    if watched.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{} recipients are waited for. Where the delivery was recorded after row {last} and is lost, the sender has the receipt \
+         and gets a timeout notice that is not true; README, \"Backup\", says what to do. They are:",
+        watched.len()
+    )?;
+    for Watched { id, recipient, accepted, .. } in watched {
+        writeln!(
+            out,
+            "waited for: {id} {recipient}, accepted {} {} {}",
+            accepted.day(),
+            accepted.time(),
+            accepted.zone()
+        )?;
+    }
+    Ok(())
 }

@@ -40,6 +40,10 @@ pub enum Breach {
     TakenInChargeWithoutArrival(Address),
     #[error("{0} has a second outcome")]
     TwoOutcomes(Address),
+    #[error("another take-charge names {0} once more")]
+    ToldTakenTwice(Address),
+    #[error("the outcome of {0} is told by another notification once more")]
+    ToldTwice(Address),
     #[error("{0} is told as delivered and as not delivered")]
     Contradiction(Address),
     #[error("{0} has no outcome, and its time is over")]

@@ -19,7 +19,7 @@ fn provider() -> Provider {
 }
 
 /// The rows of one transaction, numbered from 1.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 struct Log(Vec<Entry>);
 
 impl Log {
@@ -84,11 +84,28 @@ impl Log {
 
     /// `row breach`, with the provider that said it; looked at so many hours after the acceptance.
     fn found_after(&self, hours: i64) -> Vec<String> {
+        self.found_among(&[], (1..).zip(self.0.clone()).collect(), hours)
+    }
+
+    /// The same where of the rows only those after and up to a number are left, behind and before others that are gone.
+    fn found_in_rest(&self, left: std::ops::Range<i64>) -> Vec<String> {
+        let rows: Vec<_> = (1..).zip(self.0.clone()).filter(|(sequence, _)| left.contains(sequence)).collect();
+        let mut gaps = Vec::new();
+        if left.start > 1 {
+            gaps.push(Gap { first: 1, ended: rows[0].1.at });
+        }
+        if left.end <= i64::try_from(self.0.len()).unwrap() {
+            gaps.push(Gap { first: left.end, ended: TemporalReference::from_unix(ACCEPTED + 48 * HOUR) });
+        }
+        self.found_among(&gaps, rows, 30 * 30 * 24)
+    }
+
+    fn found_among(&self, gaps: &[Gap], rows: Vec<(i64, Entry)>, hours: i64) -> Vec<String> {
         let provider = provider();
         let now = TemporalReference::from_unix(ACCEPTED + hours * HOUR);
-        let standards = Standards { provider: &provider, first_notice: 12 * HOUR, final_notice: 22 * HOUR, now };
+        let standards = Standards { provider: &provider, first_notice: 12 * HOUR, final_notice: 22 * HOUR, gaps, now };
         let rows: Vec<Recorded> =
-            (1..).zip(self.0.clone()).map(|(sequence, entry)| Recorded { sequence, entry, is_new: false }).collect();
+            rows.into_iter().map(|(sequence, entry)| Recorded { sequence, entry, is_new: false }).collect();
         findings(&ID.parse().unwrap(), &rows, &standards)
             .into_iter()
             .map(|one| {
@@ -281,4 +298,64 @@ fn what_other_providers_say_against_the_log_is_theirs() {
         found(Log::default().heard(Kind::Delivery, BRUNO, &[]).last(liar).arrival(&[]).with(EventKind::Acceptance, "")),
         ["1 the sender is altri@alfa.example, before it was anna@alfa.example [Beta]"]
     );
+}
+
+/// How often another provider says it, by the Message-IDs of what says it.
+#[test]
+fn another_provider_tells_of_each_recipient_once() {
+    let with = |log: Log, kind, recipient, taken: &[&str], id: &str| {
+        log.heard(kind, recipient, taken).last(|entry| entry.notification = Some(id.parse().unwrap()))
+    };
+    let taken = |log: Log, id: &str, taken: &[&str]| with(log, Kind::ServerServerAcceptance, "", taken, id);
+    let (one, other) = ("<1@beta.example>", "<2@beta.example>");
+    assert_eq!(taken(taken(sent(), one, &[BRUNO]), one, &[BRUNO]).found(), [] as [&str; 0], "it came twice");
+    assert_eq!(
+        taken(taken(taken(sent(), one, &[BRUNO]), other, &[BRUNO]), other, &[BRUNO]).found(),
+        ["6 another take-charge names bruno@beta.example once more [Beta]"]
+    );
+    // A transaction may come in several parts, and each in its own take-charge.
+    assert_eq!(taken(taken(sent(), one, &[BRUNO]), other, &[CARLA]).found(), [] as [&str; 0]);
+    let gamma = |entry: &mut Entry| entry.provider = Some("Gamma".into());
+    assert_eq!(taken(taken(sent(), one, &[BRUNO]), other, &[BRUNO]).last(gamma).found(), [] as [&str; 0]);
+    for kind in [Kind::Delivery, Kind::NonDelivery] {
+        let told = |log: Log, id: &str| with(log, kind, BRUNO, &[], id);
+        assert_eq!(told(told(sent(), one), one).found(), [] as [&str; 0], "it came twice");
+        let expected = ["6 the outcome of bruno@beta.example is told by another notification once more [Beta]"];
+        assert_eq!(told(told(sent(), one), other).found(), expected);
+    }
+}
+
+#[test]
+fn what_may_stand_in_rows_that_are_gone_is_not_missing() {
+    use EventKind::*;
+    let whole = [
+        sent().heard(Kind::Delivery, BRUNO, &[]),
+        sent().with(FirstTimeout, BRUNO).at(12 * HOUR).with(FinalTimeout, BRUNO).at(22 * HOUR),
+        sent().heard(Kind::VirusDetection, BRUNO, &[]).with(VirusNonDelivery, BRUNO),
+        received(),
+    ];
+    for log in whole {
+        let rows = i64::try_from(log.0.len()).unwrap();
+        for cut in 1..=rows {
+            assert_eq!(log.found_in_rest(cut..rows + 1), [] as [&str; 0], "from row {cut} of {log:#?}");
+            assert_eq!(log.found_in_rest(1..cut + 1), [] as [&str; 0], "to row {cut} of {log:#?}");
+        }
+    }
+}
+
+#[test]
+fn what_rows_that_are_gone_cannot_explain_is_found() {
+    // Long before anything of it.
+    let log = sent().delivery(BRUNO);
+    let long_ago = Gap { first: -100, ended: TemporalReference::from_unix(ACCEPTED - 40 * 24 * HOUR) };
+    let rows = || (1..).zip(log.0.clone()).collect();
+    let expected = ["5 delivered to bruno@beta.example without having arrived"];
+    assert_eq!(log.found_among(&[long_ago], rows(), 1), expected);
+    let just_before = Gap { ended: TemporalReference::from_unix(ACCEPTED), ..long_ago };
+    assert_eq!(log.found_among(&[just_before], rows(), 1), [] as [&str; 0]);
+    // A gap in front is no excuse for an end that never came.
+    assert_eq!(sent().found_among(&[just_before], (1..).zip(sent().0).collect(), 26).len(), 1);
+    // What stands twice is wrong, whatever is gone.
+    let twice = sent().delivery(CARLA);
+    assert_eq!(twice.found_in_rest(2..6), ["5 carla@alfa.example has a second outcome"]);
 }

@@ -130,7 +130,14 @@ il certificato della CA dell'autorita' di marcatura:\n\n\
 \x20 openssl cms -verify -binary -inform DER -in NOME.p7s -content NOME.seal -CAfile ../ca.pem -purpose any -out /dev/null\n\
 \x20 openssl ts -verify -data NOME.p7s -in NOME.tsr -CAfile ../tsa-ca.pem\n\
 \x20 sha256sum NOME.seal\n\n\
-L'ultimo comando deve dare l'impronta indicata per quel sigillo in estratto.json (sigilli, sha256).\n\n\
+Dopo la scadenza dei certificati si aggiunge -no_check_time ai comandi openssl cms e openssl ts; in tal caso l'istante della\n\
+marca deve cadere nella validita' del certificato dell'autorita', e quello del sigillo (sealed) in quella del certificato\n\
+del gestore. I seguenti comandi li mostrano:\n\n\
+\x20 openssl ts -reply -in NOME.tsr -text | grep 'Time stamp:'\n\
+\x20 openssl ts -reply -in NOME.tsr -token_out | openssl pkcs7 -inform DER -print_certs -text -noout | grep -E 'Subject:|Not '\n\
+\x20 grep sealed NOME.seal\n\
+\x20 openssl pkcs7 -inform DER -in NOME.p7s -print_certs -text -noout | grep -E 'Subject:|Not '\n\n\
+L'impronta data da sha256sum deve essere quella indicata per quel sigillo in estratto.json (sigilli, sha256).\n\n\
 3. Le righe\n\n\
 Le righe intere stanno nel file NOME.rows, che il gestore conserva per 30 mesi ed esibisce a chi ne ha titolo, perche'\n\
 contiene dati di altri. Chi lo ha verifica che sia quello sigillato, e vi trova ogni riga dell'estratto per la sua impronta:\n\n\

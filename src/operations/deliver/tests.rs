@@ -70,7 +70,8 @@ impl Bench {
     fn assert_sound(&self) {
         let current = self.hop.current.now();
         let now = TemporalReference::from_unix(crate::smime::testing::NOW + 60);
-        let standards = audit::Standards { provider: &current.provider, first_notice: 1, final_notice: 2, now };
+        let provider = &current.provider;
+        let standards = audit::Standards { provider, first_notice: 1, final_notice: 2, gaps: &[], now };
         let found = findings(&ID.parse().unwrap(), &self.hop.log.entries(), &standards);
         assert!(found.is_empty(), "{found:?}");
     }

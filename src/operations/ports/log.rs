@@ -4,6 +4,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io::BufRead;
 use std::ops::Range;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 
@@ -14,6 +15,7 @@ use crate::legal_log::seal::{Found, Part, Seal};
 use crate::legal_log::verification::FoundRow;
 use crate::legal_log::{ChainBreak, Entry, Link, Recorded, Slot};
 use crate::model::{Address, PecMsgid, TemporalReference};
+use crate::operations::signed_seals::SignedSeals;
 use crate::transaction::Progress;
 
 /// The event log (§2.3). A fact is told to anybody only after `record` returned it.
@@ -29,8 +31,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// All entries of one certified transaction, in order of recording.
     fn of_transaction(&self, id: &PecMsgid) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
 
-    /// The same, to be certified anew: an error where one of them is not as it was written.
-    fn written(&self, id: &PecMsgid) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
+    /// The same, to be certified anew: an error where one of them is not as it was written, or not as it was sealed.
+    fn written(
+        &self,
+        id: &PecMsgid,
+        seals: Arc<SignedSeals>,
+    ) -> impl Future<Output = Result<Vec<Recorded>, LogError>> + Send;
 }
 
 /// The event log did not do its work: answer 4xx, certify nothing.

@@ -9,8 +9,9 @@ use super::*;
 use crate::adapters::sqlite::{SqliteLog, file};
 use crate::legal_log::Slot;
 use crate::legal_log::details::ReceivedNotification;
+use crate::legal_log::seal::Seal;
 use crate::message::wire::Kind;
-use crate::operations::ports::{EventLog, Watch};
+use crate::operations::ports::{EventLog, Purging, Watch};
 
 const ACCEPTED: i64 = 1_700_000_000;
 const BRUNO: &str = "Bruno@beta.example";
@@ -185,6 +186,35 @@ async fn what_is_rebuilt_is_what_was_followed() {
     assert!(error.source.to_string().ends_with("run `pec-milter log rebuild`"), "{}", error.source);
     log.close().await.unwrap();
     assert_eq!(SqliteLog::rebuild(&path).unwrap().0, 5);
+    assert_eq!(watches(&SqliteLog::open(&path).unwrap()).await, followed);
+}
+
+/// The first day is held, and the second, which tells how its messages ended, is purged.
+#[tokio::test]
+async fn what_was_accepted_before_rows_that_are_gone_is_not_watched_again() {
+    let (_folder, path) = folder();
+    let log = SqliteLog::open(&path).unwrap();
+    log.record(accepted("a")).await.unwrap();
+    let ends = [BRUNO, CARLA].map(|recipient| entry(EventKind::Delivery, "a", Some(recipient)));
+    log.record(ends.to_vec()).await.unwrap();
+    log.record(accepted("b")).await.unwrap();
+    let at = TemporalReference::from_unix(ACCEPTED);
+    let link = async |sequence| log.reader().link(sequence).await.unwrap().unwrap();
+    let seal = Seal {
+        number: 2,
+        provider: "Alfa".into(),
+        sealed: at,
+        before: link(2).await,
+        last: link(4).await,
+        newest: at,
+        previous: [0; 32],
+        rows: [0; 32],
+    };
+    log.purge(seal, at, None).await.unwrap();
+    let followed = watches(&log).await;
+    assert_eq!(followed, ["b bruno@beta.example sent", "b carla@alfa.example sent"]);
+    log.close().await.unwrap();
+    assert_eq!(SqliteLog::rebuild(&path).unwrap().0, 2);
     assert_eq!(watches(&SqliteLog::open(&path).unwrap()).await, followed);
 }
 
