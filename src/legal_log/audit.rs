@@ -23,6 +23,9 @@ const OPEN_AT_MOST: i64 = 26 * 3600;
 /// How late a notice may be recorded: a restart lies in between, or many are due at once.
 const NOTICE_DELAY: i64 = 3600;
 
+/// How long another provider's detection waits for our acceptance, which it may have overtaken.
+const DETECTION_WAITS: i64 = 2 * 3600;
+
 /// How long after its arrival the last that this provider itself records of a message may come: days in queues, and an outage.
 const SPAN_AT_MOST: i64 = 30 * 24 * 3600;
 
@@ -359,7 +362,10 @@ impl<'a> Audit<'a> {
             return;
         }
         for (one, address) in detections {
-            let is_ours = self.transaction.recipients.contains_key(&address.key());
+            let is_ours = self.transaction.recipients.get(&address.key()) == Some(&true);
+            if self.ended_otherwise(one, &address) {
+                continue;
+            }
             let is_over = one.entry.at.unix() + OPEN_AT_MOST < self.standards.now.unix();
             if is_ours && is_over && !seen.contains(&address.key()) && !self.may_lack_its_end(one) {
                 // Whoever found it, telling our user is ours to do.
@@ -372,6 +378,14 @@ impl<'a> Audit<'a> {
                 });
             }
         }
+    }
+
+    /// Whether a recipient had its delivery or failure when a detection about it was decided on: then nobody is told.
+    fn ended_otherwise(&self, detection: &Recorded, address: &Address) -> bool {
+        let own = self.about(EventKind::Delivery).chain(self.about(EventKind::NonDelivery));
+        let mut ends = own.chain(self.heard(Kind::Delivery)).chain(self.heard(Kind::NonDelivery));
+        let decided = detection.entry.at.unix() + DETECTION_WAITS;
+        ends.any(|(end, of)| of == *address && end.entry.at.unix() <= decided)
     }
 
     fn notices_only_while_owed(&mut self) {

@@ -196,6 +196,12 @@ fn what_is_still_open_is_no_finding_within_its_time() {
     let detected = sent().heard(Kind::VirusDetection, BRUNO, &[]);
     assert_eq!(detected.found_after(20), [] as [&str; 0]);
     assert_eq!(detected.found_after(27), ["5 the virus detection for bruno@beta.example has no virus non-delivery"]);
+    // Nobody is told of one about a recipient who is not certified, or after his end.
+    let of_nobody = sent().heard(Kind::VirusDetection, MARIO, &[]);
+    let after_its_end = sent().heard(Kind::Delivery, BRUNO, &[]).heard(Kind::VirusDetection, BRUNO, &[]);
+    for log in [of_nobody, after_its_end] {
+        assert!(!log.found_after(27).iter().any(|found| found.contains("virus")), "{log:?}");
+    }
 }
 
 #[test]
