@@ -22,6 +22,7 @@ use crate::postfix::Postfix;
 use crate::scratch::Scratch;
 use crate::token::Token;
 use crate::tsa::Tsa;
+use crate::wait::wait_until;
 use crate::web::Web;
 
 /// The parts before the `@` of addresses that every provider has.
@@ -30,6 +31,9 @@ const SERVICE: &str = "ricevute";
 
 /// The final notice is due after 24 hours; the audit gives it two more, and the rest is for slow tests.
 const OUTCOMES_KNOWN_AFTER: Duration = Duration::from_secs(30 * 3600);
+
+/// What left one queue is in the next one, or in a log, after this time.
+const LONGEST_BETWEEN_QUEUES: Duration = Duration::from_secs(15);
 
 /// The CA of the users' certificates, by its common name.
 pub const USERS_CA: &str = "users-ca";
@@ -307,21 +311,24 @@ impl Testbed {
         Ok(())
     }
 
-    /// The same as if it were so late that every outcome must be known. What still lies in a queue may have one yet.
+    /// The same as if it were so late that every outcome must be known. What still lies in a queue may have one yet, and what
+    /// is between two queues has one soon.
     fn audit_after_all_is_due(&self) -> Result<()> {
-        for host in &self.hosts {
-            // A Postfix that a test has stopped still tells what it holds.
-            if !host.is_queue_empty()? {
-                return Ok(());
-            }
-        }
         let later = faketime::beginning_in(OUTCOMES_KNOWN_AFTER)?;
         let later: Vec<_> = later.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        for host in self.hosts.iter().filter(|host| host.site.certified) {
-            let (code, said) = host.daemon()?.command_with(&["log", "audit"], &later)?;
-            ensure!(code == Some(0), "the audit of {} finds, all being due:\n{said}", host.site.domain);
-        }
-        Ok(())
+        wait_until("every log to know every outcome", LONGEST_BETWEEN_QUEUES, || {
+            for host in &self.hosts {
+                // A Postfix that a test has stopped still tells what it holds.
+                if !host.is_queue_empty()? {
+                    return Ok(());
+                }
+            }
+            for host in self.hosts.iter().filter(|host| host.site.certified) {
+                let (code, said) = host.daemon()?.command_with(&["log", "audit"], &later)?;
+                ensure!(code == Some(0), "the audit of {} finds, all being due:\n{said}", host.site.domain);
+            }
+            Ok(())
+        })
     }
 
     /// The last lines of all logs.
