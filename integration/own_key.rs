@@ -426,10 +426,13 @@ fn trust_the_end_of_a_certificate_is_told_in_the_log_by_check_config_and_in_the_
             lines(alfa, &next)? + &format!("starts = {:?}\n", calendar(now() + 2 * DAY, "%Y-%m-%dT%H:%M:%SZ")?);
         alfa.reconfigure("[trust]", &format!("[next_key]\n{section}\n[trust]"))?;
         publish(testbed, &[&last, &next])?;
+        testbed.host("beta")?.daemon()?.reload_and_wait()?;
         alfa.stop()?;
         let before = alfa.log().len();
         alfa.start()?;
-        Letter::new("counted").send(testbed)?;
+        let letter = Letter::new("counted");
+        letter.send(testbed)?;
+        letter.conclude(testbed)?;
         wait_until("the change to be foreseen and a signature to be counted", PATIENCE, || {
             let metrics = metrics::scrape(address)?;
             ensure!(metrics.contains("pec_milter_signatures_total"), "{metrics}");

@@ -73,3 +73,21 @@ fn outcome_receipts_that_postfix_gives_up_are_sent_when_their_mailbox_is_back() 
         receipts_of_anna(testbed)
     });
 }
+
+#[test]
+fn outcome_a_failure_of_the_largest_message_that_is_taken_is_told() {
+    const LARGEST: usize = 30_000_000;
+    let peer = Peer::refusing(Stage::Rcpt, "550 5.1.1 nobody here");
+    let route = format!("site_transport_maps = inline:{{ {{ peer.example = smtp:[127.0.0.1]:{} }} }}\n", peer.port);
+    let limit = format!("[limits]\nmessage_bytes = {LARGEST}\n");
+    alfa().with_postfix(&route).with_pec_milter(&limit).test(|testbed| {
+        let line = "x".repeat(898) + "\r\n";
+        // Room for what Postfix and the fields add.
+        let text = line.repeat((LARGEST - 2_000) / line.len());
+        send(testbed, "prova", &["mario@peer.example"], &text)?;
+        let all = testbed.received_when(&[(ANNA, 2)])?;
+        let reason = "5.1.1 - Alfa PEC S.p.A. - indirizzo non valido";
+        expect(&notices(&all, "prova")?, &[("mario@peer.example", "no-dest", reason)])?;
+        testbed.judge(&all)
+    });
+}

@@ -84,33 +84,36 @@ impl Clamd {
         self.in_time(async { self.see_it_tell(&mut *self.told.lock().await).await }).await
     }
 
-    /// A verdict that can be relied on.
+    /// A verdict that can be relied on. The patience for the canary begins anew: a message that took long is not scanned in
+    /// vain.
     async fn inspect(&self, message: &Pieces) -> Result<Verdict, Fault> {
-        self.in_time(async {
-            match self.ask(message).await {
-                Ok(Verdict::Clean) => {
+        match self.in_time(self.ask(message)).await {
+            Ok(Verdict::Clean) => {
+                self.in_time(async {
                     let mut told = self.told.lock().await;
-                    if told.is_none_or(|at| at.elapsed() > TRUSTED_FOR) {
-                        self.see_it_tell(&mut told).await?;
+                    match told.is_none_or(|at| at.elapsed() > TRUSTED_FOR) {
+                        true => self.see_it_tell(&mut told).await,
+                        false => Ok(()),
                     }
-                    Ok(Verdict::Clean)
-                }
-                // Perhaps it is being started with another configuration.
-                Err(fault @ (Fault::Connect(..) | Fault::Lost(..))) => {
-                    *self.told.lock().await = None;
-                    Err(fault)
-                }
-                other => other,
+                })
+                .await?;
+                Ok(Verdict::Clean)
             }
-        })
-        .await
+            // Perhaps it is being started with another configuration.
+            Err(fault @ (Fault::Connect(..) | Fault::Lost(..))) => {
+                *self.told.lock().await = None;
+                Err(fault)
+            }
+            other => other,
+        }
     }
 
     async fn see_it_tell(&self, told: &mut Option<Instant>) -> Result<(), Fault> {
         *told = None;
         let mut archive = Pieces::default();
         archive.push(canary::archive(SystemInstruments.chance()));
-        match self.ask(&archive).await {
+        // Without a turn: it is one at a time, and the messages in whose turns it would wait wait for it.
+        match self.ask_at_once(&archive).await {
             Err(Fault::NotWhole { .. }) => {
                 *told = Some(Instant::now());
                 Ok(())
@@ -127,6 +130,10 @@ impl Clamd {
     async fn ask(&self, message: &Pieces) -> Result<Verdict, Fault> {
         // The semaphore is never closed; a permit is held for as long as the connection.
         let _turn = self.turns.acquire().await;
+        self.ask_at_once(message).await
+    }
+
+    async fn ask_at_once(&self, message: &Pieces) -> Result<Verdict, Fault> {
         let connect = |error| Fault::Connect(self.endpoint.clone(), error);
         match &self.endpoint {
             Endpoint::Unix(path) => {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::directory::{Directory, ProviderRecord};
 use crate::message::address_list::addresses;
 use crate::message::anomaly_reason::AnomalyReason;
-use crate::message::certification_data::CertificationData;
+use crate::message::certification_data::{CertificationData, TransactionFacts};
 use crate::message::header::Header;
 use crate::message::mime::Entity;
 use crate::message::wire::Kind;
@@ -308,10 +308,10 @@ pub fn instant_told(message: &Bytes) -> Option<TemporalReference> {
     certification_data_of(&signature_existence(message).ok()?.content).map(|data| data.at)
 }
 
-/// The reverse path that a transport envelope must have come with; none for any other message: not checked against anything.
-pub fn envelope_sender(message: &Bytes) -> Option<String> {
+/// The facts that a transport envelope tells; none for any other message: not checked against anything.
+pub fn facts_told(message: &Bytes) -> Option<TransactionFacts> {
     let data = certification_data_of(&signature_existence(message).ok()?.content)?;
-    (data.kind == Kind::TransportEnvelope).then(|| data.facts.sender.to_string())
+    (data.kind == Kind::TransportEnvelope).then_some(data.facts)
 }
 
 /// Who an uncertified message is from: the reverse path, or the author where that is empty.

@@ -16,6 +16,7 @@ use crate::legal_log::details::{Parties, ReceivedNotification};
 use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::wire::Kind;
 use crate::model::{Address, PecMsgid, Provider, RecipientType, TemporalReference};
+use crate::transaction::watched_since;
 
 /// How long a recipient may be without outcome: a day in the queue, its last attempt, and what comes of the bounce.
 const OPEN_AT_MOST: i64 = 26 * 3600;
@@ -323,7 +324,11 @@ impl<'a> Audit<'a> {
             }
         }
         let Some(acceptance) = self.transaction.acceptances.first().copied() else { return };
-        if acceptance.entry.at.unix() + self.standards.final_notice + NOTICE_DELAY >= now {
+        let arrivals = self.transaction.arrivals.iter().map(|(arrival, _)| &arrival.entry);
+        let recorded =
+            arrivals.filter(|arrival| arrival.queue_id == acceptance.entry.queue_id).map(|arrival| arrival.at);
+        let since = watched_since(acceptance.entry.at, recorded.min().unwrap_or(acceptance.entry.at));
+        if since.unix() + self.standards.final_notice + NOTICE_DELAY >= now {
             return;
         }
         let ends = [EventKind::NonDelivery, EventKind::VirusNonDelivery, EventKind::FinalTimeout, EventKind::Delivery];

@@ -203,9 +203,13 @@ fn in_its_place(connection: &Connection, path: &Path, entry: &Entry) -> Result<O
     if let Some(holder) = row::select(connection, path, "WHERE slot = ?1", [slot.as_str()])?.pop() {
         return Ok(Some(holder));
     }
-    let (EventKind::NonDelivery | EventKind::VirusNonDelivery, Some(id)) = (entry.kind, &entry.pec_msgid) else {
+    let (EventKind::NonDelivery | EventKind::VirusNonDelivery, Some(id), Some(recipient)) =
+        (entry.kind, &entry.pec_msgid, &entry.recipient)
+    else {
         return Ok(None);
     };
-    let rows = row::select(connection, path, "WHERE pec_msgid = ?1 ORDER BY sequence", [id.as_str()])?;
+    const HEARD: &str = "WHERE pec_msgid = ?1 AND kind = ?2 AND recipient = ?3 COLLATE NOCASE ORDER BY sequence";
+    let heard = [id.as_str(), EventKind::NotificationReceived.name(), recipient];
+    let rows = row::select(connection, path, HEARD, heard)?;
     Ok(rows.into_iter().find(|row| forestalls(&row.entry, entry)))
 }

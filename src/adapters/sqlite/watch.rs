@@ -14,7 +14,7 @@ use crate::adapters::sqlite::row::{self, StoredRow};
 use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::model::{Address, PecMsgid, TemporalReference};
 use crate::operations::ports::Watched;
-use crate::transaction::{Progress, certified_recipients, known, told};
+use crate::transaction::{Progress, certified_recipients, known, told, watched_since};
 
 /// Counted up when the rows of the same events would be others: every start with a new form makes them anew.
 const FORM: i64 = 2;
@@ -163,12 +163,14 @@ fn open(connection: &Connection, path: &Path, id: &PecMsgid, acceptance: &Entry)
     let rows = row::select(connection, path, "WHERE pec_msgid = ?1 ORDER BY sequence", [id.as_str()])?;
     let entries = || rows.iter().map(|row| &row.entry);
     let arrival = entries().find(|one| one.kind == EventKind::Arrival && one.queue_id == acceptance.queue_id);
-    for recipient in arrival.and_then(certified_recipients).unwrap_or_default() {
+    let Some(arrival) = arrival else { return Ok(()) };
+    let since = watched_since(acceptance.at, arrival.at);
+    for recipient in certified_recipients(arrival).unwrap_or_default() {
         let progress = known(entries(), &recipient);
         if progress.is_open() {
             let insert =
                 "INSERT OR IGNORE INTO watch (pec_msgid, recipient, accepted, progress) VALUES (?1, ?2, ?3, ?4)";
-            let row = params![id.as_str(), recipient.key(), acceptance.at.unix(), name(progress)];
+            let row = params![id.as_str(), recipient.key(), since.unix(), name(progress)];
             execute(connection, path, insert, row)?;
         }
     }

@@ -76,6 +76,9 @@ pub(super) async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result
 
     let hostname = servers::hostname(&config);
     let message_limit = usize::try_from(config.limits.message_bytes)?;
+    // An envelope is larger than the message it carries, by its texts, certification data and signature; a report of Postfix
+    // carries the envelope.
+    let report_limit = message_limit.saturating_add(ENVELOPE_ROOM + REPORT_ROOM);
     let mailboxes = Arc::new(servers::mailboxes(&config));
     let hop = Hop {
         viruses: viruses.clone(),
@@ -105,14 +108,16 @@ pub(super) async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result
         log: log.clone(),
         mailboxes: mailboxes.clone(),
         instruments: SystemInstruments,
-        message_limit,
+        message_limit: match role {
+            Role::Access | Role::Incoming => message_limit,
+            Role::Bounces => report_limit,
+        },
         viruses: viruses.clone(),
     };
     let access = tokio::spawn(milter::serve(access, milter_of(Role::Access), stopped()));
     let incoming = tokio::spawn(milter::serve(incoming, milter_of(Role::Incoming), stopped()));
     let bounces = tokio::spawn(milter::serve(bounces, milter_of(Role::Bounces), stopped()));
-    // An envelope is larger than the message it carries, by its texts, certification data and signature.
-    let settings = lmtp::Settings { hostname, message_limit: message_limit.saturating_add(ENVELOPE_ROOM) };
+    let settings = lmtp::Settings { hostname, message_limit: report_limit };
     let hop = tokio::spawn(lmtp::serve(lmtp_listener, Arc::new(HopServer(hop)), settings, stopped()));
     let tls_policy = tokio::spawn(socketmap::serve(tls_policy, tls_policies(current.clone()), stopped()));
     let (configs, config_of_now) = watch::channel(Arc::new(config));
@@ -147,6 +152,9 @@ pub(super) async fn serve(path: &Path, config: Config, loaded: Loaded) -> Result
 
 /// Room for what an envelope adds: certification data and texts of 500 recipients, certificates, inherited headers.
 const ENVELOPE_ROOM: usize = 2 * 1024 * 1024;
+
+/// What Postfix reports of some thousand recipients.
+const REPORT_ROOM: usize = 4 * 1024 * 1024;
 
 /// The table `tls` for Postfix's `smtp_tls_policy_maps`, out of the directory in force (§5.3).
 fn tls_policies(current: Handle) -> impl Fn(&str, &str) -> Answer {

@@ -8,9 +8,11 @@ use tracing::{error, warn};
 
 use super::attempt::Attempt;
 use super::entries::{OutcomeDetails, details};
+use super::report::named;
 use super::{Fault, Hop};
-use crate::incoming_point::{Classification, envelope_sender};
+use crate::incoming_point::{Classification, facts_told};
 use crate::legal_log::{Entry, EventKind};
+use crate::message::certification_data::TransactionFacts;
 use crate::message::delivery_status::{Action, DeliveryStatus, RecipientStatus};
 use crate::model::{Address, PecMsgid};
 use crate::operations::ports::{EventLog, Injection, Instruments, MailRecipient, Mailboxes, QueueFile, Reply};
@@ -34,18 +36,19 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         attempt: &Attempt<'_>,
         report: &DeliveryStatus,
         id: &PecMsgid,
-        left: Vec<MailRecipient>,
+        left: &[RecipientStatus],
     ) -> Result<TakenUp, Fault> {
-        let (reported_by, now) = (attempt.queue_id(), self.instruments.now());
-        let is_done = |one: &MailRecipient| self.waiting_reports.is_done(reported_by, &one.address, now);
-        let recipients: Vec<MailRecipient> = left.into_iter().filter(|one| !is_done(one)).collect();
+        let reported_by = attempt.queue_id();
+        let message = report.returned().clone();
+        let facts = facts_told(&message);
+        let (Some(queue_id), Some(facts)) = (report.queue_id.clone(), facts) else { return Ok(TakenUp::NoEnvelope) };
+        let offered = left.iter().filter_map(|status| offered(status, &facts));
+        let recipients: Vec<MailRecipient> =
+            offered.filter(|one| !self.waiting_reports.is_done(reported_by, &one.address)).collect();
         if recipients.is_empty() {
             return Ok(TakenUp::Done);
         }
-        let message = report.returned().clone();
-        let (Some(queue_id), Some(sender)) = (report.queue_id.clone(), envelope_sender(&message)) else {
-            return Ok(TakenUp::NoEnvelope);
-        };
+        let sender = facts.sender.to_string();
         let file = QueueFile { queue_id, sender, recipients, eight_bit: !message.is_ascii(), message };
         let again = Attempt::at(&file, attempt.current.clone());
         let Classification::Envelope(message) = self.classify(&again).await? else { return Ok(TakenUp::NoEnvelope) };
@@ -54,7 +57,7 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         let outcomes = || file.recipients.iter().zip(&replies);
         let waits = |reply: &Reply| (400..500).contains(&reply.code);
         for (recipient, _) in outcomes().filter(|(_, reply)| !waits(reply)) {
-            self.waiting_reports.set_done(reported_by, &recipient.address, now);
+            self.waiting_reports.set_done(reported_by, &recipient.address, self.instruments.now());
         }
         if let Some((recipient, reply)) = outcomes().find(|(_, reply)| waits(reply)) {
             error!(queue_id = reported_by, %id, recipient = recipient.address, %reply, "what Postfix gave up of this envelope cannot be done now either, it waits with the report");
@@ -64,16 +67,20 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     }
 }
 
-/// A recipient that the hop is offered, as Postfix names it again in its report; none for one that has not failed.
-pub fn offered(status: &RecipientStatus) -> Option<MailRecipient> {
-    let address = status.last.as_ref().filter(|_| status.action == Action::Failed)?.to_string();
-    let orcpt = status.original.as_ref().map(|original| format!("rfc822;{original}"));
+/// A recipient that the hop is offered, as Postfix names it again in its report.
+fn offered(status: &RecipientStatus, facts: &TransactionFacts) -> Option<MailRecipient> {
+    let address = status.last.as_ref()?.to_string();
+    let original = named(&facts.recipients, status).or(status.original.as_ref());
+    // What ORCPT cannot hold as it is (RFC 3461 §4).
+    let xtext = |text: &str| text.replace('+', "+2B").replace('=', "+3D");
+    let orcpt = original.map(|original| format!("rfc822;{}", xtext(original.as_str())));
     Some(MailRecipient { address, orcpt })
 }
 
 /// Whether a report is about a queue file that our own milter made or let in: nobody else can add a trigger.
 pub fn names_a_trigger(report: &DeliveryStatus) -> bool {
-    report.recipients.iter().filter_map(offered).any(|recipient| is_internal(&recipient.address))
+    let failed = report.recipients.iter().filter(|status| status.action == Action::Failed);
+    failed.filter_map(|status| status.last.as_ref()).any(|last| is_internal(last.as_str()))
 }
 
 /// Whether the place of this mailbox in the queue waits for the notification that tells an entry.

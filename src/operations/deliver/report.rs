@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use super::attempt::{Attempt, xtext};
 use super::entries::ReportAuthor;
-use super::given_up::{TakenUp, names_a_trigger, offered, waits_for};
+use super::given_up::{TakenUp, names_a_trigger, waits_for};
 use super::plan::Plan;
 use super::receipts::{self, Original, Telling, Transaction};
 use super::served::names;
@@ -25,7 +25,7 @@ use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::delivery_status::{Action, DeliveryStatus, RecipientStatus};
 use crate::message::header::Header;
 use crate::model::{Address, Msgid, PecMsgid, Recipient};
-use crate::operations::ports::{EventLog, Injection, Instruments, MailRecipient, Mailboxes, Reply};
+use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, Reply};
 use crate::operations::triggers::{Trigger, is_internal};
 use crate::transaction::told;
 
@@ -48,40 +48,77 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         let mut report = DeliveryStatus::read(message.clone()).ok_or(Fault::NoReport)?;
         let id = report.envelope().ok_or(Fault::NoReport)?;
         let mut entries = self.log.of_transaction(&id).await?;
-        let manages = |address: &Address| current.manages(address);
-        let left = left_to_do(&mut report, &entries, manages);
-        if !left.is_empty() {
-            match self.take_up(attempt, &report, &id, left).await? {
-                TakenUp::Done => entries = self.log.of_transaction(&id).await?,
-                TakenUp::Waits => return Ok(wait(attempt, "4.3.0 what is left of the envelope cannot be done now")),
-                TakenUp::NoEnvelope if arrival(&report, &entries).is_none() => {
-                    error!(queue_id, %id, "POSTFIX GAVE UP A MESSAGE OF THIS PROVIDER BEFORE IT WAS RECORDED and returned no more than its header: its sender has been told nothing, tell him; the report waits in the queue until bounce_queue_lifetime is over (set bounce_size_limit as in postfix-conf/main.cf)");
-                    return Ok(wait(attempt, "4.3.0 the envelope is not recorded, see the log of pec-milter"));
-                }
-                TakenUp::NoEnvelope => {
-                    error!(queue_id, %id, "Postfix gave up receipts of this envelope that were recorded and not sent, and returned no more than its header: send them by `pec-milter receipt reproduce '{id}' --send`");
-                }
-            }
+        let left = left_to_do(&mut report, &entries, |address| current.manages(address));
+        let mut taken_up = None;
+        if arrival(&report, &entries).is_none() && !left.is_empty() {
+            // Of what is not recorded nothing can be told of the others either.
+            taken_up = Some(self.take_up(attempt, &report, &id, &left).await?);
+            entries = self.log.of_transaction(&id).await?;
         }
         // What the returned message calls itself proves nothing; that its queue file arrived here as this transaction does.
         let Some(arrival) = arrival(&report, &entries) else {
+            if taken_up.is_some() {
+                error!(queue_id, %id, "POSTFIX GAVE UP A MESSAGE OF THIS PROVIDER BEFORE IT WAS RECORDED and returned no envelope that can be taken up: its sender has been told nothing, tell him; the report waits in the queue until bounce_queue_lifetime is over (set bounce_size_limit as in postfix-conf/main.cf)");
+                return Ok(wait(attempt, "4.3.0 the envelope is not recorded, see the log of pec-milter"));
+            }
             return Ok(self.put_off(attempt, &id).await);
         };
         let known = Known::of(arrival, &entries).ok_or(Fault::UnreadableArrival)?;
+        let mut replies = self.tell_failures(attempt, &known, &report).await?;
+        // Those whom it can be told have been told: what cannot be done keeps nobody from it.
+        let taken_up = match taken_up {
+            Some(taken_up) => taken_up,
+            None if left.is_empty() => TakenUp::Done,
+            None => self.take_up(attempt, &report, &id, &left).await?,
+        };
+        match taken_up {
+            TakenUp::Done => {}
+            TakenUp::Waits => {
+                let wait = Reply::new(451, "4.3.0 what is left of the envelope cannot be done now");
+                replies.extend(attempt.triggers.places(Trigger::NonDelivery).into_iter().map(|at| (at, wait.clone())));
+            }
+            TakenUp::NoEnvelope => {
+                error!(queue_id, %id, "Postfix gave up receipts of this envelope that were recorded and not sent, and returned no envelope that can be taken up: send them by `pec-milter receipt reproduce '{id}' --send`");
+            }
+        }
+        // A copy that the administrator has Postfix make of everything is none of this.
+        replies.extend(self.pass(attempt).await);
+        let replies = attempt.in_order(&replies);
+        if replies.iter().all(Reply::is_positive) {
+            self.waiting_reports.end(queue_id);
+        }
+        Ok(replies)
+    }
 
-        let failed = known.failed(queue_id, &report, manages);
-        let (arrival, id, issuer) =
-            (known.arrival, &known.transaction.facts.id, attempt.current.provider.name.as_str());
+    /// Commits who has failed and tells it; once, while the report waits for something else.
+    async fn tell_failures(
+        &self,
+        attempt: &Attempt<'_>,
+        known: &Known<'_>,
+        report: &DeliveryStatus,
+    ) -> Result<Vec<(usize, Reply)>, Fault> {
+        let (current, queue_id) = (&attempt.current, attempt.queue_id());
+        let manages = |address: &Address| current.manages(address);
+        let failed = known.failed(queue_id, report, manages);
+        let (arrival, id, issuer) = (known.arrival, &known.transaction.facts.id, current.provider.name.as_str());
         let author = ReportAuthor { queue_id, arrival, id, at: self.instruments.now(), issuer };
         let plan = known.plan(&author, &failed, manages, || self.new_id(current));
         let recorded = self.commit(&plan).await?;
         crash::point("failures-recorded");
-        log_failures(queue_id, &known, &plan, &recorded);
-        let tellings = known.tellings(queue_id, recorded, attempt.triggers.places(Trigger::NonDelivery));
-        let mut replies = self.tell(attempt, tellings).await?;
-        // A copy that the administrator has Postfix make of everything is none of this.
-        replies.extend(self.pass(attempt).await);
-        Ok(attempt.in_order(&replies))
+        log_failures(queue_id, known, &plan, &recorded);
+        let mut replies = Vec::new();
+        for telling in known.tellings(queue_id, recorded, attempt.triggers.places(Trigger::NonDelivery)) {
+            let own_id = telling.notification.id.to_string();
+            if self.waiting_reports.is_done(queue_id, &own_id) {
+                continue;
+            }
+            let unsent = self.tell(attempt, vec![telling]).await?;
+            if unsent.is_empty() {
+                self.waiting_reports.set_done(queue_id, &own_id, self.instruments.now());
+            }
+            replies.extend(unsent);
+        }
+        Ok(replies)
     }
 
     /// What becomes of a report about an envelope that did not arrive here.
@@ -113,14 +150,14 @@ fn left_to_do(
     report: &mut DeliveryStatus,
     entries: &[Recorded],
     manages: impl Fn(&Address) -> bool,
-) -> Vec<MailRecipient> {
+) -> Vec<RecipientStatus> {
     let transaction = arrival(report, entries).and_then(Transaction::of);
     if transaction.is_none() && !names_a_trigger(report) {
         return Vec::new();
     }
     let of_file = || entries.iter().map(|one| &one.entry).filter(|entry| entry.queue_id == report.queue_id);
     let is_left = |status: &RecipientStatus| {
-        let Some(mailbox) = &status.last else { return false };
+        let Some(mailbox) = status.last.as_ref().filter(|_| status.action == Action::Failed) else { return false };
         is_internal(mailbox.as_str())
             || manages(mailbox)
                 && transaction.as_ref().is_none_or(|transaction| {
@@ -131,11 +168,11 @@ fn left_to_do(
     };
     let (left, rest): (Vec<_>, Vec<_>) = report.recipients.iter().cloned().partition(is_left);
     report.recipients = rest;
-    left.iter().filter_map(offered).collect()
+    left
 }
 
 /// The recipient of the transaction that a report means: as its sender named it, before aliases.
-fn named<'r>(recipients: &'r [Recipient], status: &RecipientStatus) -> Option<&'r Address> {
+pub fn named<'r>(recipients: &'r [Recipient], status: &RecipientStatus) -> Option<&'r Address> {
     // Postfix writes ORCPT as it stands in its queue, which may be in xtext.
     let decoded = status.original.as_ref().and_then(|original| xtext(original.as_str())?.parse().ok());
     let candidates = [status.original.as_ref(), decoded.as_ref(), status.last.as_ref()];
@@ -224,7 +261,9 @@ impl<'a> Known<'a> {
 
     /// Whether an entry of these tells how it ended for a recipient. A timeout notice tells nothing of that (§3.1.6).
     fn has_outcome(&self, recipient: &Address, among: impl Fn(&Entry) -> bool) -> bool {
-        let entries = self.entries.iter().map(|one| &one.entry).filter(|entry| among(entry));
+        // An end stands in an entry about one recipient; reading those about many takes long.
+        let about = |entry: &&Entry| names(entry, recipient) && among(entry);
+        let entries = self.entries.iter().map(|one| &one.entry).filter(about);
         let mut ends = entries.filter(|entry| entry.kind != EventKind::FinalTimeout).flat_map(told);
         ends.any(|(about, progress)| about == *recipient && !progress.is_open())
     }

@@ -18,37 +18,44 @@ pub struct WaitingReports(Mutex<HashMap<String, Waiting>>);
 
 #[derive(Debug)]
 struct Waiting {
-    /// When it was first asked about.
-    since: TemporalReference,
-    /// The recipients in it for whom the hop has done what it had left to do: their receipts are not sent with each attempt.
+    /// When it was first offered.
+    came: TemporalReference,
+    /// When it was first asked about since the last fault.
+    since: Option<TemporalReference>,
+    /// What is done of it: its notifications are not sent with each attempt.
     done: HashSet<String>,
 }
 
 impl WaitingReports {
     /// When this queue file was first asked about: now, if it was not.
     pub(super) fn since(&self, queue_id: &str, now: TemporalReference) -> TemporalReference {
-        self.with(queue_id, now, |waiting| waiting.since)
+        self.with(queue_id, now, |waiting| *waiting.since.get_or_insert(now))
     }
 
-    /// Whether nothing is left to do for a recipient in this queue file.
-    pub(super) fn is_done(&self, queue_id: &str, recipient: &str, now: TemporalReference) -> bool {
-        self.with(queue_id, now, |waiting| waiting.done.contains(recipient))
+    /// Whether a part of this queue file's work is done.
+    pub(super) fn is_done(&self, queue_id: &str, part: &str) -> bool {
+        self.held().get(queue_id).is_some_and(|waiting| waiting.done.contains(part))
     }
 
-    /// Remembers that nothing is left to do for a recipient in this queue file.
-    pub(super) fn set_done(&self, queue_id: &str, recipient: &str, now: TemporalReference) {
-        self.with(queue_id, now, |waiting| waiting.done.insert(recipient.to_owned()));
+    /// Remembers that a part of this queue file's work is done.
+    pub(super) fn set_done(&self, queue_id: &str, part: &str, now: TemporalReference) {
+        self.with(queue_id, now, |waiting| waiting.done.insert(part.to_owned()));
+    }
+
+    /// It waits no longer.
+    pub(super) fn end(&self, queue_id: &str) {
+        self.held().remove(queue_id);
     }
 
     /// All of them wait anew.
     pub(super) fn forget(&self) {
-        self.held().clear();
+        self.held().values_mut().for_each(|waiting| waiting.since = None);
     }
 
     fn with<T>(&self, queue_id: &str, now: TemporalReference, use_it: impl FnOnce(&mut Waiting) -> T) -> T {
         let mut held = self.held();
-        held.retain(|_, waiting| now.unix() - waiting.since.unix() < LONGEST_IN_QUEUE);
-        let new = || Waiting { since: now, done: HashSet::new() };
+        held.retain(|_, waiting| now.unix() - waiting.came.unix() < LONGEST_IN_QUEUE);
+        let new = || Waiting { came: now, since: None, done: HashSet::new() };
         use_it(held.entry(queue_id.to_owned()).or_insert_with(new))
     }
 
@@ -75,11 +82,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_for_a_recipient_is_known_of_its_report_alone() {
+    fn what_is_done_is_known_of_its_report_alone_until_that_ends() {
         let at = TemporalReference::from_unix(1_000);
         let reports = WaitingReports::default();
         reports.set_done("Q1", "a@x.example", at);
-        assert!(reports.is_done("Q1", "a@x.example", at));
-        assert!(!reports.is_done("Q1", "b@x.example", at) && !reports.is_done("Q2", "a@x.example", at));
+        assert!(reports.is_done("Q1", "a@x.example"));
+        assert!(!reports.is_done("Q1", "b@x.example") && !reports.is_done("Q2", "a@x.example"));
+        reports.forget();
+        assert!(reports.is_done("Q1", "a@x.example"), "a fault somewhere undoes nothing");
+        reports.end("Q1");
+        assert!(reports.held().is_empty());
     }
 }

@@ -96,6 +96,17 @@ async fn an_acceptance_opens_a_watch_for_each_certified_recipient_and_news_chang
 }
 
 #[tokio::test]
+async fn an_acceptance_that_is_recorded_a_day_late_owes_nothing_for_two_hours() {
+    let (_folder, path) = folder();
+    let log = SqliteLog::open(&path).unwrap();
+    let mut late = accepted("a");
+    late[0].at = TemporalReference::from_unix(ACCEPTED + 24 * 3600);
+    log.record(late).await.unwrap();
+    let since = log.earliest(Progress::Sent).await.unwrap().unwrap().unix();
+    assert_eq!(since + 12 * 3600, ACCEPTED + 26 * 3600);
+}
+
+#[tokio::test]
 async fn news_may_come_before_the_acceptance_again_after_the_end_and_about_anything() {
     let (_folder, path) = folder();
     let log = SqliteLog::open(&path).unwrap();

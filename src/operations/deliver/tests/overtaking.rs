@@ -223,3 +223,29 @@ async fn a_report_with_the_header_alone_about_a_message_that_nobody_recorded_is_
     }
     assert_eq!((bench.servers.offered(), bench.log()), (vec![], vec![]));
 }
+
+#[tokio::test]
+async fn what_cannot_be_taken_up_keeps_nobody_from_the_failures_in_the_same_report() {
+    let bench = Bench::new(alfa());
+    bench.servers.reachable(SERVICE, false);
+    assert_eq!(bench.deliver(file("Q1", &asked(&[CARLA]))).await, [250, 451, 250]);
+    bench.servers.offered();
+    let report = || given_up("R1", &[TakeCharge.address(), DARIO]);
+    assert_eq!(bench.deliver(report()).await, [451], "the take-charge cannot be sent");
+    let told = kinds(&bench.servers.offered());
+    assert!(told.contains(&"anna@alfa.example errore-consegna".to_owned()), "{told:?}");
+    assert!(
+        bench.log().contains(&"non-delivery dario@alfa.example dario@alfa.example".to_owned()),
+        "{:?}",
+        bench.log()
+    );
+
+    // A fault elsewhere does not have it told again.
+    let unsigned = QueueFile { message: "Subject: s\r\n\r\nx\r\n".into(), ..empty_file("Q7", &asked(&[CARLA])) };
+    assert_eq!(bench.deliver(unsigned).await, [451; 3]);
+    assert_eq!(bench.deliver(report()).await, [451]);
+    let told = kinds(&bench.servers.offered());
+    assert!(told.iter().all(|line| line.starts_with(SERVICE)), "{told:?}");
+    bench.servers.reachable(SERVICE, true);
+    assert_eq!(bench.deliver(report()).await, [250]);
+}
