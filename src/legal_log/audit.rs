@@ -13,10 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use breach::{Breach, Finding};
 
 use crate::legal_log::details::{Parties, ReceivedNotification};
-use crate::legal_log::{Entry, EventKind, Recorded};
+use crate::legal_log::{Entry, EventKind, Recorded, watched_since};
 use crate::message::wire::Kind;
 use crate::model::{Address, PecMsgid, Provider, RecipientType, TemporalReference};
-use crate::transaction::watched_since;
 
 /// How long a recipient may be without outcome: a day in the queue, its last attempt, and what comes of the bounce.
 const OPEN_AT_MOST: i64 = 26 * 3600;

@@ -7,4 +7,4 @@ mod progress;
 mod timeouts;
 
 pub use progress::{Progress, certified_recipients, forestalls, known, told};
-pub use timeouts::{EARLIEST_FINAL, FINAL, FIRST, Timeouts, watched_since};
+pub use timeouts::{EARLIEST_FINAL, FINAL, FIRST, Timeouts};

@@ -2,12 +2,8 @@
 
 use super::Progress;
 use crate::message::notification::TimeoutNotice;
-use crate::model::TemporalReference;
 
 const HOUR: u64 = 3600;
-
-/// What was heard while nothing could be recorded is offered again within this time (`maximal_backoff_time`, and the work).
-const HEARD_AGAIN_WITHIN: u64 = 2 * HOUR;
 
 /// With neither take-charge nor delivery by then, the first notice.
 pub const FIRST: u64 = 12 * HOUR;
@@ -15,13 +11,6 @@ pub const FIRST: u64 = 12 * HOUR;
 pub const FINAL: u64 = 24 * HOUR;
 /// The final notice never comes before this.
 pub const EARLIEST_FINAL: u64 = 22 * HOUR;
-
-/// From when on the recipients of a message are watched: from its acceptance, but where that was recorded only long after, not
-/// so early that a notice were owed before what was heard meanwhile could be recorded, too.
-pub fn watched_since(accepted: TemporalReference, recorded: TemporalReference) -> TemporalReference {
-    let head_start = i64::try_from(FIRST - HEARD_AGAIN_WITHIN).unwrap_or_default();
-    TemporalReference::from_unix(accepted.unix().max(recorded.unix().saturating_sub(head_start)))
-}
 
 /// How long after the acceptance each notice is owed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,16 +100,5 @@ mod tests {
             let next = LAWFUL.next_after(progress).unwrap();
             assert!(LAWFUL.owed(progress, next).is_some() && LAWFUL.owed(progress, next - 1).is_none());
         }
-    }
-
-    #[test]
-    fn what_is_recorded_late_owes_no_notice_at_once() {
-        let since = |accepted: u64, recorded: u64| {
-            let at = |hours: u64| TemporalReference::from_unix(i64::try_from(hours * HOUR).unwrap());
-            u64::try_from(watched_since(at(accepted), at(recorded)).unix()).unwrap() / HOUR
-        };
-        assert_eq!((since(100, 100), since(100, 110)), (100, 100));
-        // A day in the queue: the first notice is owed two hours after it was recorded.
-        assert_eq!(since(100, 124) + 12, 124 + 2);
     }
 }

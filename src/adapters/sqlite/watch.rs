@@ -11,10 +11,10 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use crate::adapters::sqlite::append;
 use crate::adapters::sqlite::error::{Named, StoreError};
 use crate::adapters::sqlite::row::{self, StoredRow};
-use crate::legal_log::{Entry, EventKind, Recorded};
+use crate::legal_log::{Entry, EventKind, Recorded, watched_since};
 use crate::model::{Address, PecMsgid, TemporalReference};
 use crate::operations::ports::Watched;
-use crate::transaction::{Progress, certified_recipients, known, told, watched_since};
+use crate::transaction::{Progress, certified_recipients, known, told};
 
 /// Counted up when the rows of the same events would be others: every start with a new form makes them anew.
 const FORM: i64 = 2;

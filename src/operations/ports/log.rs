@@ -82,7 +82,7 @@ pub struct Watched {
     pub id: PecMsgid,
     /// In lower case.
     pub recipient: Address,
-    /// Since when it is watched: the acceptance, unless that was recorded long after its instant (`watched_since`).
+    /// Since when it is watched: the acceptance, unless that was recorded long after its instant (`legal_log::watched_since`).
     pub accepted: TemporalReference,
     pub progress: Progress,
 }
