@@ -3,11 +3,14 @@
 //!
 //! The foreign provider is delta.example, an ordinary mail host with a certificate; what it says of a message the test says.
 
+#[path = "support/anna.rs"]
+mod anna;
+
+use anna::{ANNA, anna_sends};
 use anyhow::{Context, Result, ensure};
 use pec_testbed::foreign::{Facts, ForeignProvider, Kind, VIRUS};
-use pec_testbed::{Host, PATIENCE, Plan, Port, Received, Testbed, wait_until};
+use pec_testbed::{Host, PATIENCE, Plan, Received, Testbed, wait_until};
 
-const ANNA: &str = "anna@alfa.example";
 const CARLA: &str = "carla@alfa.example";
 const RICEVUTE: &str = "ricevute@alfa.example";
 const DARIO: &str = "dario@delta.example";
@@ -21,17 +24,6 @@ fn delta(testbed: &Testbed) -> Result<ForeignProvider> {
     let delta = ForeignProvider::new(testbed, testbed.host("delta")?)?;
     testbed.list_in_directory(&[delta.record(&[])])?;
     Ok(delta)
-}
-
-/// Anna sends a letter; the name is its subject and the client's Message-ID.
-fn anna_sends(testbed: &Testbed, name: &str, to: &[&str]) -> Result<()> {
-    let message = format!(
-        "From: {ANNA}\r\nTo: {}\r\nSubject: {name}\r\nMessage-ID: <{name}@client.alfa.example>\r\n\r\nCiao\r\n",
-        to.join(", ")
-    );
-    let dialogue = testbed.host("alfa")?.submit("anna", Port::Submissions, ANNA, to, message.as_bytes())?;
-    ensure!(dialogue.accepted(), "expected {name} to be accepted:\n{dialogue}");
-    Ok(())
 }
 
 /// What dario's provider knows of a letter, by its envelope.

@@ -3,15 +3,18 @@
 //! The periods of the rules are shortened to seconds, so the referee's word on 12 and 22 hours is set aside; everything
 //! else it says counts. That a notice does not come is shown by a letter of later, about which it has come.
 
+#[path = "support/anna.rs"]
+mod anna;
+
 use std::collections::HashSet;
 use std::fs;
 
+use anna::{ANNA, anna_sends};
 use anyhow::{Context, Result, ensure};
 use pec_testbed::foreign::{Facts, ForeignProvider, Kind};
 use pec_testbed::referee::Referee;
-use pec_testbed::{Host, PATIENCE, Plan, Port, Received, Testbed, wait_until};
+use pec_testbed::{Host, PATIENCE, Plan, Received, Testbed, wait_until};
 
-const ANNA: &str = "anna@alfa.example";
 const BRUNO: &str = "bruno@beta.example";
 const DARIO: &str = "dario@delta.example";
 const NOTICE: &str = "preavviso-errore-consegna";
@@ -22,17 +25,6 @@ fn providers(first: u32, last: u32) -> Plan {
         .provider("alfa", &["anna", "carla"])
         .with_pec_milter(&format!("[timeouts]\nfirst_seconds = {first}\nfinal_seconds = {last}\n"))
         .provider("beta", &["bruno"])
-}
-
-/// Anna sends a letter; the name is its subject and the client's Message-ID.
-fn anna_sends(testbed: &Testbed, name: &str, to: &[&str]) -> Result<()> {
-    let message = format!(
-        "From: {ANNA}\r\nTo: {}\r\nSubject: {name}\r\nMessage-ID: <{name}@client.alfa.example>\r\n\r\nCiao\r\n",
-        to.join(", ")
-    );
-    let dialogue = testbed.host("alfa")?.submit("anna", Port::Submissions, ANNA, to, message.as_bytes())?;
-    ensure!(dialogue.accepted(), "expected {name} to be accepted:\n{dialogue}");
-    Ok(())
 }
 
 /// What anna has of a letter: kind, recipient it is about, and which notice it is.

@@ -1,6 +1,9 @@
 //! TLS between providers (§5.3): what Postfix is told of each next hop, and what becomes of mail where a peer does not have
 //! what it must have.
 
+#[path = "support/anna.rs"]
+mod anna;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -8,12 +11,12 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
+use anna::{ANNA, anna_sends};
 use anyhow::{Context, Result, ensure};
 use pec_testbed::pki::Request;
 use pec_testbed::publisher::Publisher;
-use pec_testbed::{Host, PATIENCE, Plan, Port, Received, Testbed, wait_until};
+use pec_testbed::{Host, PATIENCE, Plan, Received, Testbed, wait_until};
 
-const ANNA: &str = "anna@alfa.example";
 const BRUNO: &str = "bruno@beta.example";
 const MARIO: &str = "mario@gamma.example";
 
@@ -21,17 +24,6 @@ const NO_TLS: &str = "smtpd_tls_security_level = none\n";
 
 fn plan(alfa: &str) -> Plan {
     Plan::new(env!("CARGO_BIN_EXE_pec-milter")).provider("alfa", &["anna"]).with_pec_milter(alfa)
-}
-
-/// Anna sends a letter; the name is its subject and the client's Message-ID.
-fn anna_sends(testbed: &Testbed, name: &str, to: &[&str]) -> Result<()> {
-    let message = format!(
-        "From: {ANNA}\r\nTo: {}\r\nSubject: {name}\r\nMessage-ID: <{name}@client.alfa.example>\r\n\r\nCiao\r\n",
-        to.join(", ")
-    );
-    let dialogue = testbed.host("alfa")?.submit("anna", Port::Submissions, ANNA, to, message.as_bytes())?;
-    ensure!(dialogue.accepted(), "expected {name} to be accepted:\n{dialogue}");
-    Ok(())
 }
 
 /// Waits until anna was told these things about a letter, and no others: kind, and which notice it is.

@@ -17,8 +17,7 @@ use pec_testbed::disk::SmallDisk;
 
 #[test]
 fn trust_a_provider_that_comes_or_goes_is_marked_so_in_the_next_submission() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     // Gamma is in the directory and says nothing.
     alfa_with(&publisher.https_settings()).with_open_watches().test(|testbed| {
         let alfa = testbed.host("alfa")?;
@@ -51,8 +50,7 @@ fn trust_a_provider_that_comes_or_goes_is_marked_so_in_the_next_submission() {
 
 #[test]
 fn trust_a_directory_is_replaced_whole_or_not_at_all_however_the_process_ends() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let daemon = alfa.daemon()?;
@@ -85,8 +83,7 @@ fn trust_a_directory_is_replaced_whole_or_not_at_all_however_the_process_ends() 
 
 #[test]
 fn trust_many_who_fetch_at_once_leave_one_whole_directory() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let store = alfa.daemon()?.state_folder().join("directory");
@@ -125,8 +122,7 @@ fn trust_many_who_fetch_at_once_leave_one_whole_directory() {
 
 #[test]
 fn trust_a_full_disk_leaves_the_directory_in_force() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         refresh(&publisher, alfa, &grown(testbed, 1)?, &[])?;
@@ -147,8 +143,7 @@ fn trust_a_full_disk_leaves_the_directory_in_force() {
 
 #[test]
 fn trust_a_daemon_that_dies_while_it_replaces_the_directory_goes_on_with_a_whole_one() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let daemon = alfa.daemon()?;

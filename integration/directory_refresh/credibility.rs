@@ -21,8 +21,7 @@ const LARGEST: u64 = 64 << 20;
 
 #[test]
 fn trust_a_directory_that_is_not_the_publishers_or_not_credible_is_refused_and_the_old_one_stays() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let good = grown(testbed, 40)?;
@@ -129,8 +128,7 @@ fn trust_a_directory_that_is_not_the_publishers_or_not_credible_is_refused_and_t
 
 #[test]
 fn trust_the_server_and_the_client_of_the_directory_must_know_each_other() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         publisher.publish(&fs::read_to_string(&testbed.ldif)?)?;
@@ -229,8 +227,7 @@ fn trust_the_server_and_the_client_of_the_directory_must_know_each_other() {
 
 #[test]
 fn trust_a_replaced_directory_entry_never_yields_a_receipt() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let gamma = ForeignProvider::new(testbed, testbed.host("gamma")?)?;

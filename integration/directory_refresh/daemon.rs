@@ -90,8 +90,7 @@ fn trust_without_any_directory_all_mail_is_put_off_until_one_is_there() {
 #[test]
 fn trust_what_the_daemon_fetches_by_itself_is_judged_the_same_way_and_counted() {
     const HOUR: i64 = 3600;
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let (daemon, address) = (alfa.daemon()?, alfa.site.address);
@@ -161,8 +160,7 @@ fn trust_what_the_daemon_fetches_by_itself_is_judged_the_same_way_and_counted() 
 
 #[test]
 fn trust_a_stale_directory_is_told_and_stays_in_force_until_the_daemon_can_fetch_again() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let daemon = alfa.daemon()?;

@@ -21,8 +21,7 @@ fn fingerprint(certificate: &Path) -> Result<String> {
 
 #[test]
 fn trust_the_own_record_is_signed_and_read_back_by_openssl_and_by_the_next_provider() {
-    let publisher = Publisher::new().unwrap();
-    publisher.start_https().unwrap();
+    let publisher = Publisher::over_https().unwrap();
     alfa_with(&publisher.https_settings()).test(|testbed| {
         let alfa = testbed.host("alfa")?;
         let url = "https://pec.alfa.example/alfa.ldif.p7m";

@@ -17,10 +17,9 @@ use bytes::Bytes;
 use crate::directory::{Directory, ProviderRecord};
 use crate::message::address_list::addresses;
 use crate::message::anomaly_reason::AnomalyReason;
-use crate::message::certification_data::{CertificationData, TransactionFacts};
+use crate::message::certification_data::CertificationData;
 use crate::message::header::Header;
 use crate::message::mime::Entity;
-use crate::message::wire::Kind;
 use crate::model::{Address, Domain, Msgid, TemporalReference};
 use crate::smime::{
     DigestAlgorithm, Keyring, PathError, RevocationUnknown, Sha1Policy, Trust, VerifiedSignature, verify,
@@ -303,15 +302,9 @@ pub fn certification_data_of(content: &Entity) -> Option<CertificationData> {
     formal_correctness::certification_data(&content.parts_or_itself()).ok()
 }
 
-/// The instant that a signed message tells of itself, if it tells one: not checked against anything.
-pub fn instant_told(message: &Bytes) -> Option<TemporalReference> {
-    certification_data_of(&signature_existence(message).ok()?.content).map(|data| data.at)
-}
-
-/// The facts that a transport envelope tells; none for any other message: not checked against anything.
-pub fn facts_told(message: &Bytes) -> Option<TransactionFacts> {
-    let data = certification_data_of(&signature_existence(message).ok()?.content)?;
-    (data.kind == Kind::TransportEnvelope).then_some(data.facts)
+/// The certification data that a signed message tells, if it tells any: not checked against anything.
+pub fn data_told(message: &Bytes) -> Option<CertificationData> {
+    certification_data_of(&signature_existence(message).ok()?.content)
 }
 
 /// Who an uncertified message is from: the reverse path, or the author where that is empty.

@@ -161,7 +161,8 @@ pub struct Sealed {
     pub number: u64,
     /// When it was made.
     pub at: TemporalReference,
-    /// The last row of its range.
+    /// The first and the last row of its range.
+    pub first: i64,
     pub last: i64,
     pub name: String,
     /// The SHA-256 of its text.
@@ -178,6 +179,7 @@ impl Sealed {
         Some(Sealed {
             number: details.get("number")?.as_u64()?,
             at: entry.at,
+            first: details.get("first")?.as_i64()?,
             last: details.get("last")?.as_i64()?,
             name: details.get("name")?.as_str()?.to_owned(),
             sha256: octets(details.get("sha256")?.as_str()?)?,

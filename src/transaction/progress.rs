@@ -119,19 +119,10 @@ mod tests {
 
     fn entry(kind: EventKind, recipient: &str) -> Entry {
         Entry {
-            kind,
-            at: TemporalReference::from_unix(1_700_000_000),
-            queue_id: None,
             pec_msgid: Some("pec.1@alfa.example".parse().unwrap()),
-            client_msgid: None,
             sender: Some("anna@alfa.example".into()),
             recipient: (!recipient.is_empty()).then(|| recipient.to_owned()),
-            subject: None,
-            notification: None,
-            provider: None,
-            issuer: None,
-            details: None,
-            slot: None,
+            ..Entry::new(kind, TemporalReference::from_unix(1_700_000_000))
         }
     }
 
@@ -215,6 +206,8 @@ mod tests {
         assert!(forestalls(&detection, &of(failure)) && !forestalls(&detection, &of(virus)));
         let taken = received(Kind::ServerServerAcceptance, "", &["bruno@beta.example"]);
         assert!(!forestalls(&taken, &of(failure)));
-        assert!(!forestalls(&of(EventKind::Delivery), &of(failure)), "the slot decides between our own");
+        for own in [EventKind::Delivery, EventKind::TakeCharge, EventKind::FirstTimeout, EventKind::FinalTimeout] {
+            assert!(!forestalls(&of(own), &of(failure)), "the slot decides between our own, and notices end nothing");
+        }
     }
 }

@@ -67,6 +67,13 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    /// With its HTTPS server running.
+    pub fn over_https() -> Result<Self> {
+        let publisher = Publisher::new()?;
+        publisher.start_https()?;
+        Ok(publisher)
+    }
+
     /// Makes certificates and folders; no server runs yet.
     pub fn new() -> Result<Self> {
         let mut scratch = Scratch::new()?;

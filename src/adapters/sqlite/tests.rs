@@ -85,20 +85,7 @@ fn entry(queue_id: &str) -> Entry {
 }
 
 fn bare_entry() -> Entry {
-    Entry {
-        queue_id: None,
-        pec_msgid: None,
-        client_msgid: None,
-        sender: None,
-        recipient: None,
-        subject: None,
-        notification: None,
-        provider: None,
-        issuer: None,
-        details: None,
-        slot: None,
-        ..entry("")
-    }
+    Entry::new(EventKind::Arrival, TemporalReference::from_unix(NOW))
 }
 
 fn rows(path: &Path) -> i64 {

@@ -25,19 +25,13 @@ struct Log(Vec<Entry>);
 impl Log {
     fn add(mut self, kind: EventKind, recipient: &str, details: &str) -> Self {
         self.0.push(Entry {
-            kind,
-            at: TemporalReference::from_unix(ACCEPTED),
             queue_id: Some("Q1".into()),
             pec_msgid: Some(ID.parse().unwrap()),
-            client_msgid: None,
             sender: Some("anna@alfa.example".into()),
             recipient: (!recipient.is_empty()).then(|| recipient.to_owned()),
-            subject: None,
-            notification: None,
             provider: Some("Alfa".into()),
-            issuer: None,
             details: (!details.is_empty()).then(|| details.to_owned()),
-            slot: None,
+            ..Entry::new(kind, TemporalReference::from_unix(ACCEPTED))
         });
         self
     }

@@ -14,6 +14,7 @@ use serde_json::Value;
 pub use text::{notes, readable};
 
 use crate::legal_log::details::{Parties, ReceivedNotification, concerned, recipients};
+use crate::legal_log::seal::Sealed;
 use crate::legal_log::{Entry, EventKind, Link, Outcome, hexadecimal};
 use crate::message::wire;
 use crate::model::{Address, Recipient, RecipientType, TemporalReference};
@@ -108,10 +109,8 @@ pub struct SealOf {
 impl SealOf {
     /// What the entry of a seal tells of it.
     pub fn of(entry: &Entry) -> Option<Self> {
-        let details: Value = serde_json::from_str(entry.details.as_deref()?).ok()?;
-        let text = |member: &str| details.get(member).and_then(Value::as_str).map(str::to_owned);
-        let number = |member: &str| details.get(member).and_then(Value::as_i64);
-        Some(SealOf { name: text("name")?, first: number("first")?, last: number("last")?, sha256: text("sha256")? })
+        let Sealed { name, first, last, sha256, .. } = Sealed::of(entry)?;
+        Some(SealOf { name, first, last, sha256: hexadecimal(&sha256) })
     }
 }
 

@@ -294,19 +294,13 @@ impl Author<'_> {
     fn entry(&self, kind: EventKind, at: TemporalReference) -> Entry {
         let facts = &self.message.data.facts;
         Entry {
-            kind,
-            at,
             queue_id: Some(self.queue_id.to_owned()),
             pec_msgid: Some(facts.id.clone()),
             client_msgid: facts.msgid.clone(),
             sender: Some(facts.sender.to_string()),
-            recipient: None,
             subject: facts.subject.clone(),
-            notification: None,
             provider: Some(self.message.provider.clone()),
-            issuer: None,
-            details: None,
-            slot: None,
+            ..Entry::new(kind, at)
         }
     }
 }

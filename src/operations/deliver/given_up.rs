@@ -8,10 +8,12 @@ use tracing::{error, warn};
 
 use super::attempt::Attempt;
 use super::entries::{OutcomeDetails, details};
-use super::report::named;
+use super::receipts::Transaction;
+use super::report::{arrival, named};
+use super::served::names;
 use super::{Fault, Hop};
-use crate::incoming_point::{Classification, facts_told};
-use crate::legal_log::{Entry, EventKind};
+use crate::incoming_point::{Classification, data_told};
+use crate::legal_log::{Entry, EventKind, Recorded};
 use crate::message::certification_data::TransactionFacts;
 use crate::message::delivery_status::{Action, DeliveryStatus, RecipientStatus};
 use crate::model::{Address, PecMsgid};
@@ -40,8 +42,10 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
     ) -> Result<TakenUp, Fault> {
         let reported_by = attempt.queue_id();
         let message = report.returned().clone();
-        let facts = facts_told(&message);
-        let (Some(queue_id), Some(facts)) = (report.queue_id.clone(), facts) else { return Ok(TakenUp::NoEnvelope) };
+        let (Some(queue_id), Some(data)) = (report.queue_id.clone(), data_told(&message)) else {
+            return Ok(TakenUp::NoEnvelope);
+        };
+        let facts = data.facts;
         let offered = left.iter().filter_map(|status| offered(status, &facts));
         let recipients: Vec<MailRecipient> =
             offered.filter(|one| !self.waiting_reports.is_done(reported_by, &one.address)).collect();
@@ -77,14 +81,41 @@ fn offered(status: &RecipientStatus, facts: &TransactionFacts) -> Option<MailRec
     Some(MailRecipient { address, orcpt })
 }
 
+/// Takes those out of a report for whom the hop itself has something left to do: triggers, recipients who have their outcome
+/// from this queue file and wait for its receipt, and, where not even the arrival is recorded, all of our own.
+pub fn left_to_do(
+    report: &mut DeliveryStatus,
+    entries: &[Recorded],
+    manages: impl Fn(&Address) -> bool,
+) -> Vec<RecipientStatus> {
+    let transaction = arrival(report, entries).and_then(Transaction::of);
+    if transaction.is_none() && !names_a_trigger(report) {
+        return Vec::new();
+    }
+    let of_file = || entries.iter().map(|one| &one.entry).filter(|entry| entry.queue_id == report.queue_id);
+    let is_left = |status: &RecipientStatus| {
+        let Some(mailbox) = status.last.as_ref().filter(|_| status.action == Action::Failed) else { return false };
+        is_internal(mailbox.as_str())
+            || manages(mailbox)
+                && transaction.as_ref().is_none_or(|transaction| {
+                    let recipient = named(&transaction.facts.recipients, status);
+                    let is_about = |entry: &&Entry| recipient.is_some_and(|recipient| names(entry, recipient));
+                    of_file().filter(is_about).any(|entry| waits_for(entry, mailbox))
+                })
+    };
+    let (left, rest): (Vec<_>, Vec<_>) = report.recipients.iter().cloned().partition(is_left);
+    report.recipients = rest;
+    left
+}
+
 /// Whether a report is about a queue file that our own milter made or let in: nobody else can add a trigger.
-pub fn names_a_trigger(report: &DeliveryStatus) -> bool {
+fn names_a_trigger(report: &DeliveryStatus) -> bool {
     let failed = report.recipients.iter().filter(|status| status.action == Action::Failed);
     failed.filter_map(|status| status.last.as_ref()).any(|last| is_internal(last.as_str()))
 }
 
 /// Whether the place of this mailbox in the queue waits for the notification that tells an entry.
-pub fn waits_for(entry: &Entry, mailbox: &Address) -> bool {
+fn waits_for(entry: &Entry, mailbox: &Address) -> bool {
     let of_mailbox = match entry.kind {
         EventKind::Delivery | EventKind::NonDelivery => {
             details::<OutcomeDetails>(entry).is_some_and(|known| known.mailbox.eq_ignore_ascii_case(mailbox.as_str()))

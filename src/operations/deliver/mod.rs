@@ -43,8 +43,8 @@ use super::triggers::{Trigger, is_internal};
 use super::virus_guard::VirusGuard;
 use crate::crash;
 use crate::incoming_point::{
-    Arrival, CertifiedMessage, Classification, FoundBefore, Standards, Unjudged, apparent_sender, classify,
-    instant_told, provider_within,
+    Arrival, CertifiedMessage, Classification, FoundBefore, Standards, Unjudged, apparent_sender, classify, data_told,
+    provider_within,
 };
 use crate::legal_log::{Entry, EventKind, Slot};
 use crate::message::anomaly_reason::AnomalyReason;
@@ -201,9 +201,9 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
         at: TemporalReference,
     ) -> Result<Classification, Fault> {
         let now = self.classify_by(attempt, at, Judge::Again).await??;
-        match (&now, instant_told(&attempt.file.message)) {
-            (Classification::Ordinary(AnomalyReason::InvalidCertificate { .. }), Some(made)) => {
-                Ok(self.classify_by(attempt, made, Judge::Again).await??)
+        match (&now, data_told(&attempt.file.message)) {
+            (Classification::Ordinary(AnomalyReason::InvalidCertificate { .. }), Some(data)) => {
+                Ok(self.classify_by(attempt, data.at, Judge::Again).await??)
             }
             _ => Ok(now),
         }

@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use super::attempt::{Attempt, xtext};
 use super::entries::ReportAuthor;
-use super::given_up::{TakenUp, names_a_trigger, waits_for};
+use super::given_up::{TakenUp, left_to_do};
 use super::plan::Plan;
 use super::receipts::{self, Original, Telling, Transaction};
 use super::served::names;
@@ -26,7 +26,7 @@ use crate::message::delivery_status::{Action, DeliveryStatus, RecipientStatus};
 use crate::message::header::Header;
 use crate::model::{Address, Msgid, PecMsgid, Recipient};
 use crate::operations::ports::{EventLog, Injection, Instruments, Mailboxes, Reply};
-use crate::operations::triggers::{Trigger, is_internal};
+use crate::operations::triggers::Trigger;
 use crate::transaction::told;
 
 /// What the log knows of the transaction that is reported about.
@@ -139,36 +139,9 @@ fn wait(attempt: &Attempt<'_>, text: &str) -> Vec<Reply> {
 }
 
 /// The arrival of the queue file that is reported about.
-fn arrival<'e>(report: &DeliveryStatus, entries: &'e [Recorded]) -> Option<&'e Entry> {
+pub fn arrival<'e>(report: &DeliveryStatus, entries: &'e [Recorded]) -> Option<&'e Entry> {
     let is_reported = |entry: &&Entry| entry.kind == EventKind::Arrival && entry.queue_id == report.queue_id;
     entries.iter().map(|one| &one.entry).find(is_reported)
-}
-
-/// Takes those out of a report for whom the hop itself has something left to do: triggers, recipients who have their outcome
-/// from this queue file and wait for its receipt, and, where not even the arrival is recorded, all of our own.
-fn left_to_do(
-    report: &mut DeliveryStatus,
-    entries: &[Recorded],
-    manages: impl Fn(&Address) -> bool,
-) -> Vec<RecipientStatus> {
-    let transaction = arrival(report, entries).and_then(Transaction::of);
-    if transaction.is_none() && !names_a_trigger(report) {
-        return Vec::new();
-    }
-    let of_file = || entries.iter().map(|one| &one.entry).filter(|entry| entry.queue_id == report.queue_id);
-    let is_left = |status: &RecipientStatus| {
-        let Some(mailbox) = status.last.as_ref().filter(|_| status.action == Action::Failed) else { return false };
-        is_internal(mailbox.as_str())
-            || manages(mailbox)
-                && transaction.as_ref().is_none_or(|transaction| {
-                    let recipient = named(&transaction.facts.recipients, status);
-                    let is_about = |entry: &&Entry| recipient.is_some_and(|recipient| names(entry, recipient));
-                    of_file().filter(is_about).any(|entry| waits_for(entry, mailbox))
-                })
-    };
-    let (left, rest): (Vec<_>, Vec<_>) = report.recipients.iter().cloned().partition(is_left);
-    report.recipients = rest;
-    left
 }
 
 /// The recipient of the transaction that a report means: as its sender named it, before aliases.
@@ -307,19 +280,13 @@ mod tests {
 
     fn entry(kind: EventKind, recipient: Option<&str>, details: Option<&str>) -> Recorded {
         let entry = Entry {
-            kind,
-            at: TemporalReference::from_unix(1_700_000_000),
             queue_id: Some("4Sxyz1".into()),
             pec_msgid: Some("pec.1@alfa.example".parse().unwrap()),
-            client_msgid: None,
             sender: Some("anna@alfa.example".into()),
             recipient: recipient.map(str::to_owned),
-            subject: None,
-            notification: None,
             provider: Some("Alfa".into()),
-            issuer: None,
             details: details.map(str::to_owned),
-            slot: None,
+            ..Entry::new(kind, TemporalReference::from_unix(1_700_000_000))
         };
         Recorded { sequence: 1, entry, is_new: true }
     }

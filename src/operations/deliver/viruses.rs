@@ -15,16 +15,13 @@ use super::receipts::{self, Original, Telling, Transaction};
 use super::{Fault, Hop, LONGEST_OVERTAKING};
 use crate::crash;
 use crate::incoming_point::CertifiedMessage;
-use crate::legal_log::details::ReceivedNotification;
-use crate::legal_log::{Entry, EventKind, Recorded};
+use crate::legal_log::{EventKind, Recorded};
 use crate::message::Pieces;
-use crate::message::wire::Kind;
 use crate::model::{Address, TemporalReference};
 use crate::operations::causes;
 use crate::operations::ports::{EventLog, Infected, Injection, Instruments, Mailboxes, Reply};
 use crate::operations::triggers::Trigger;
 use crate::operations::virus_guard::Stored;
-use crate::transaction::told;
 use crate::virus::{Place, VirusName};
 
 /// What the second phase says of an envelope before a mailbox is offered it.
@@ -122,14 +119,6 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
             warn!(queue_id, %id, %recipient, provider = %message.provider, "a virus detection about somebody who is no certified recipient of the message");
             return Ok(Consequence::None);
         }
-        // What an earlier attempt committed is told, whatever was heard since.
-        let is_committed =
-            |entry: &Entry| entry.kind == EventKind::VirusNonDelivery && entry.queue_id.as_deref() == Some(queue_id);
-        if !earlier.iter().any(|one| is_committed(&one.entry)) && earlier.iter().any(|one| ends(&one.entry, recipient))
-        {
-            warn!(queue_id, %id, %recipient, provider = %message.provider, "a virus detection after the recipient's outcome, nothing is told");
-            return Ok(Consequence::None);
-        }
         let virus = VirusName::new(message.data.error_text.as_deref().unwrap_or_default());
         let author = ReportAuthor { queue_id, arrival, id, at, issuer: &attempt.current.provider.name };
         let entry = author.virus_non_delivery(recipient, &virus, self.new_id(current));
@@ -141,8 +130,12 @@ impl<L: EventLog, M: Mailboxes, I: Injection, T: Instruments> Hop<L, M, I, T> {
                 info!(queue_id, %id, %recipient, %virus, "another provider found a virus");
                 Consequence::Notice { recorded: Box::new(one), transaction: Box::new(accepted) }
             }
-            // The same detection under another queue id tells, or told, it; or its provider has told an end meanwhile.
-            _ => Consequence::None,
+            // The same detection under another queue id tells, or told, it.
+            Some(one) if one.entry.kind == EventKind::VirusNonDelivery => Consequence::None,
+            _ => {
+                warn!(queue_id, %id, %recipient, provider = %message.provider, "a virus detection after the recipient's outcome, nothing is told");
+                Consequence::None
+            }
         })
     }
 }
@@ -155,65 +148,4 @@ enum Consequence {
     None,
     /// The message it is about may still be on its way into the log.
     TooEarly,
-}
-
-/// Whether an entry tells how it ended for a recipient. Timeout notices and detections are told beside (§3.1.6, §3.2.4).
-fn ends(entry: &Entry, recipient: &Address) -> bool {
-    let is_end = match entry.kind {
-        EventKind::Delivery | EventKind::NonDelivery => true,
-        EventKind::NotificationReceived => !is_detection(entry),
-        _ => false,
-    };
-    is_end && told(entry).iter().any(|(about, progress)| about == recipient && !progress.is_open())
-}
-
-fn is_detection(entry: &Entry) -> bool {
-    ReceivedNotification::of(entry).and_then(|known| known.kind()) == Some(Kind::VirusDetection)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(kind: EventKind, details: Option<&str>) -> Entry {
-        Entry {
-            kind,
-            at: TemporalReference::from_unix(1_721_032_245),
-            queue_id: Some("4Sxyz1".into()),
-            pec_msgid: Some("pec.1@alfa.example".parse().unwrap()),
-            client_msgid: None,
-            sender: Some("anna@alfa.example".into()),
-            recipient: Some("bruno@beta.example".into()),
-            subject: None,
-            notification: None,
-            provider: None,
-            issuer: None,
-            details: details.map(str::to_owned),
-            slot: None,
-        }
-    }
-
-    fn received(kind: Kind) -> Entry {
-        let details = ReceivedNotification { kind: kind.token().to_owned(), ..ReceivedNotification::default() };
-        let details = serde_json::to_string(&details).unwrap();
-        entry(EventKind::NotificationReceived, Some(&details))
-    }
-
-    #[test]
-    fn a_recipients_end_is_what_certifies_one_and_no_timeout_and_no_detection() {
-        let bruno: Address = "Bruno@beta.example".parse().unwrap();
-        let carla: Address = "carla@beta.example".parse().unwrap();
-        for end in [entry(EventKind::NonDelivery, None), received(Kind::Delivery), received(Kind::NonDelivery)] {
-            assert!(ends(&end, &bruno), "{end:?}");
-            assert!(!ends(&end, &carla), "{end:?}");
-        }
-        let mut open = vec![received(Kind::VirusDetection), received(Kind::ServerServerAcceptance)];
-        open.extend(
-            [EventKind::FinalTimeout, EventKind::FirstTimeout, EventKind::TakeCharge, EventKind::VirusNonDelivery]
-                .map(|kind| entry(kind, None)),
-        );
-        for one in open {
-            assert!(!ends(&one, &bruno), "{one:?}");
-        }
-    }
 }

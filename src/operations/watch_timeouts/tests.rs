@@ -67,19 +67,13 @@ impl Bench {
 
 fn entry(kind: EventKind) -> Entry {
     Entry {
-        kind,
-        at: TemporalReference::from_unix(ACCEPTED),
         queue_id: Some("Q1".into()),
         pec_msgid: Some(ID.parse().unwrap()),
         client_msgid: Some("<client.1@alfa.example>".parse().unwrap()),
         sender: Some("anna@alfa.example".into()),
-        recipient: None,
         subject: Some("Contratto".into()),
-        notification: None,
         provider: Some("Alfa PEC".into()),
-        issuer: None,
-        details: None,
-        slot: None,
+        ..Entry::new(kind, TemporalReference::from_unix(ACCEPTED))
     }
 }
 

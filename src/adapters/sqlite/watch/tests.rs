@@ -25,19 +25,11 @@ fn folder() -> (TempDir, PathBuf) {
 
 fn entry(kind: EventKind, id: &str, recipient: Option<&str>) -> Entry {
     Entry {
-        kind,
-        at: TemporalReference::from_unix(ACCEPTED),
         queue_id: Some(format!("Q{id}")),
         pec_msgid: Some(format!("{id}@alfa.example").parse().unwrap()),
-        client_msgid: None,
         sender: Some("anna@alfa.example".into()),
         recipient: recipient.map(str::to_owned),
-        subject: None,
-        notification: None,
-        provider: None,
-        issuer: None,
-        details: None,
-        slot: None,
+        ..Entry::new(kind, TemporalReference::from_unix(ACCEPTED))
     }
 }
 

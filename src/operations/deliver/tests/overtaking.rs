@@ -107,19 +107,14 @@ async fn a_report_waits_anew_after_a_fault_because_its_envelope_may_have_failed_
 fn heard(kind: Kind) -> Entry {
     let told = ReceivedNotification { kind: kind.token().to_owned(), ..ReceivedNotification::default() };
     Entry {
-        kind: EventKind::NotificationReceived,
-        at: TemporalReference::from_unix(NOW),
         queue_id: Some("N1".into()),
         pec_msgid: Some(ID.parse().unwrap()),
-        client_msgid: None,
         sender: Some(ANNA.into()),
         recipient: Some(CARLA.into()),
-        subject: None,
-        notification: None,
         provider: Some("altrove PEC".into()),
-        issuer: None,
         details: serde_json::to_string(&told).ok(),
         slot: Some(Slot::arrival("N1")),
+        ..Entry::new(EventKind::NotificationReceived, TemporalReference::from_unix(NOW))
     }
 }
 
